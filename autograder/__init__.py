@@ -1,0 +1,1 @@
+"""Runs chapters and, from the grader's side, exercises; reports what held and what did not."""

@@ -1,0 +1,1 @@
+"""The library behind the chapters. Notebooks and `autograder` import it; it imports neither."""
