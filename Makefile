@@ -1,0 +1,53 @@
+# The workbook's commands. `make help` lists them.
+# VENV, PYTHON, LOCK, PORT, FROM, PYTEST_ARGS may be given on the command line or in the environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8888
+
+BIN := $(abspath $(VENV))/bin
+# Tools call each other by name, so the environment's come first on the PATH.
+IN_VENV = PATH="$(BIN):$$PATH"
+LINTED := workbook autograder requirements tests $(wildcard chapters solutions)
+TYPED := workbook autograder requirements tests $(wildcard chapters/*.py solutions/*/*.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test lint run notebooks lock check-locks clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Set up or update: environment, packages, model weights (LOCK=gpu, VENV=.venv, PYTHON=python3)
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is missing: install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -m requirements.install --venv "$(VENV)" $(if $(LOCK),--lock $(LOCK))
+
+lab: setup ## Set up, then open JupyterLab on the first chapter (PORT=8888)
+	@set --; \
+	[ "$$(id -u)" != 0 ] || set -- --allow-root; \
+	[ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || set -- "$$@" --no-browser; \
+	$(IN_VENV) exec jupyter lab "$$@" --port=$(PORT) --ServerApp.root_dir="$(CURDIR)" \
+	  --LabApp.default_url=/lab/tree/chapters/ch01_agent_sandbox.ipynb
+
+test: lint ## Set up, then check everything: lint and tests (PYTEST_ARGS=…)
+	@$(IN_VENV) pytest $(PYTEST_ARGS)
+
+lint: setup ## Check style and types of modules and notebooks
+	@$(IN_VENV) ruff check $(LINTED)
+	@$(IN_VENV) ruff format --check $(LINTED)
+	@$(IN_VENV) mypy $(TYPED)
+
+run: setup ## Execute all chapters; fail unless every cell ran without error
+	@$(IN_VENV) autograder run
+
+notebooks: setup ## Make the .ipynb files from the .py files, or take edits back (FROM=ipynb)
+	@$(IN_VENV) autograder notebooks $(if $(FROM),--from $(FROM))
+
+lock: setup ## Resolve the dependencies in pyproject.toml anew and write the locks
+	@$(IN_VENV) python -m requirements.lock
+
+check-locks: setup ## Check the locks by resolving them for each Python version
+	@$(IN_VENV) python -m requirements.lock --check
+
+clean: ## Remove caches and build/ (executed copies, reports); keeps .venv and your work
+	@rm -rf build .pytest_cache .mypy_cache .ruff_cache
+	@find workbook autograder requirements tests chapters -name __pycache__ -prune -exec rm -rf {} +
