@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
 from workbook.serving.environment import environment, quiet
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_environment_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,5 +46,5 @@ def test_what_libraries_write_is_silenced_and_told_when_they_fail(capfd: pytest.
 
 def test_importing_serving_is_cheap() -> None:
     script = "import sys, workbook.serving; print([m for m in ('torch', 'vllm', 'transformers') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[]\n"

@@ -4,9 +4,12 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import nbclient
 import nbformat
+
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """
 import os, time
@@ -21,7 +24,7 @@ with loading("a model"), quiet():
 def test_in_a_terminal_it_shows_through_the_silence_and_ends_in_one_line() -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm"}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=theirs, env=environment) as process:
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], stderr=theirs, env=environment, cwd=ROOT) as process:
         os.close(theirs)
         shown = b""
         try:
@@ -38,7 +41,7 @@ def test_in_a_terminal_it_shows_through_the_silence_and_ends_in_one_line() -> No
 
 
 def test_nothing_is_written_where_nobody_watches() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
@@ -47,7 +50,7 @@ def test_a_notebook_keeps_one_output_a_cell() -> None:
     cells = [nbformat.v4.new_code_cell(source) for source in (SCRIPT, failing)]
     cells[1].metadata["tags"] = ["raises-exception"]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
     (ready,) = notebook.cells[0].outputs
     assert ready["output_type"] == "display_data"
     assert ready["data"]["text/plain"].startswith("a model: ready in ")

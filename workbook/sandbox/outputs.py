@@ -70,7 +70,7 @@ class Result:
 def _plain(output: Output) -> tuple[str, bool]:
     """The text of an output, and whether it stands on lines of its own."""
     if output["output_type"] == "stream":
-        return output["text"], False
+        return output["text"].replace("\r\n", "\n"), False  # IPython runs `!command` in a terminal
     plain = output.get("data", {}).get("text/plain", "")
     return plain, bool(plain)
 
