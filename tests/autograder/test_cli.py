@@ -74,6 +74,14 @@ def test_json_is_one_object_alone_on_stdout(book: Book) -> None:
     assert report["chapters"][1]["executed_copy"] in done.stderr
 
 
+def test_noise_of_libraries_is_shown_below_the_failure_only(book: Book) -> None:
+    book.chapter("ch01", "import os; os._exit(3)")
+    lines = autograder(book, "run").stderr.splitlines()
+    failure = lines.index("ch01, cell 1 of 1: the kernel died (exit status 3)")
+    assert len(lines[:failure]) == 3
+    assert all(line.startswith("    ") for line in lines[failure + 1 :])
+
+
 def test_notebook_that_is_not_json(book: Book) -> None:
     source = book.chapter("ch01", "x = 1")
     source.with_suffix(".ipynb").write_text("<<<<<<< HEAD\n")

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,7 @@ def test_endless_cell_ends_at_the_limit(book: Book) -> None:
     assert "2 s" in result.failure.message
     assert outputs(result)[1][0].text == "here\n"
     assert [cell.completed for cell in result.cells] == [True, False]
+    assert 2 <= result.cells[1].seconds < 20
 
 
 def test_chapter_after_a_broken_one_still_runs(book: Book) -> None:
@@ -201,6 +204,49 @@ def test_folder_with_braces_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "{odd}").mkdir()
     book = Book(tmp_path / "{odd}")
     assert run(book, book.chapter("ch01", "x = 1")).passed
+
+
+# --- signals (Ctrl-C in the midst of a cell: test_cli.py)
+
+
+class SignalAtBegin(RunProgress):
+    """Sends Ctrl-C when a chapter begins: its kernel does not exist yet, so there is nothing to kill."""
+
+    def begin(self, chapter: str, cells: int) -> None:
+        super().begin(chapter, cells)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signal_before_the_kernel_exists_is_not_forgotten(book: Book) -> None:
+    chapters = book.chapter("ch01", "open('../executed', 'w').close()"), book.chapter("ch02", "x = 1")
+    with Interruption() as interruption, SignalAtBegin(Console(quiet=True)) as progress:
+        report = run_chapters(
+            chapters, assignments=(), timeout=60, copies=book.copies, progress=progress, interruption=interruption
+        )
+    assert [result.failure and result.failure.kind for result in report.chapters] == ["interrupted"]
+    assert not (book.root / "executed").exists()
+
+
+def test_signal_between_chapters(book: Book) -> None:
+    chapters = [book.chapter("ch01", "x = 1")]
+    with Interruption() as interruption, RunProgress(Console(quiet=True)) as progress:
+        os.kill(os.getpid(), signal.SIGTERM)
+        report = run_chapters(
+            chapters, assignments=(), timeout=60, copies=book.copies, progress=progress, interruption=interruption
+        )
+    assert (report.passed, report.interrupted, report.chapters) == (False, True, [])
+
+
+def test_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interruption.signal is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # --- the report

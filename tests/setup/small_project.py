@@ -1,4 +1,4 @@
-"""A small project with the workbook's own set-up: four tiny packages instead of 251, no network."""
+"""A small project with the workbook's own set-up: two tiny packages instead of 251, no network."""
 
 import base64
 import hashlib
@@ -74,11 +74,9 @@ class Project:
         (self.root / "backend.py").write_text(BACKEND)
         shutil.copy(__file__, self.root)
         (self.root / "workbook" / "models.py").write_text(MODELS)
-        self.lock("alpha==1.0", "beta-two==2.0", "torch==2.13.0+cpu")
+        self.lock("alpha==1.0", "beta-two==2.0")
         for name, version in [("alpha", "1.0"), ("alpha", "1.1"), ("beta_two", "2.0")]:
             write_wheel(self.wheels, name, version)
-        for version in ("2.13.0+cpu", "2.13.0"):  # macOS takes the second
-            write_wheel(self.wheels, "torch", version)
 
     def lock(self, *lines: str) -> None:
         """Writes the CPU lock."""
@@ -111,7 +109,7 @@ class Project:
             **kept,
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(self.wheels),
+            "PIP_FIND_LINKS": self.wheels.as_uri(),  # pip splits the variable at spaces
             "TMPDIR": str(self.root / "tmp"),
         }
 

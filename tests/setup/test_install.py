@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from requirements import environment, install, running
@@ -30,9 +31,12 @@ def wait_for(condition: Callable[[], object]) -> None:
     pytest.fail("nothing happened for 30 s")
 
 
-def torchless(names: set[str]) -> set[str]:
-    """Leaves torch out: its version depends on the machine."""
-    return {name for name in names if not name.startswith("torch-")}
+def is_over(pid: int) -> bool:
+    """Tells whether a process has ended, be it that nobody has asked for its status."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def log(project: Project) -> str:
@@ -43,14 +47,15 @@ def test_killed_while_the_environment_is_made_then_repeated(fresh: Project) -> N
     process = fresh.start()
     wait_for((fresh.venv / "bin" / "python").exists)
     assert json.loads((fresh.venv / environment.STAMP).read_text())["state"] == "creating"
-    os.killpg(process.pid, signal.SIGKILL)
+    for victim in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+        victim.kill()
     process.communicate()
 
     status, output = fresh.set_up()
     assert status == 0, output
     assert "half-built: making it anew" in output
     assert "Set-up is complete" in output
-    assert torchless(fresh.installed()) == ALL
+    assert fresh.installed() == ALL
     assert json.loads((fresh.venv / environment.STAMP).read_text())["state"] == "ready"
 
 
@@ -69,10 +74,8 @@ def test_interrupted_while_pip_works_then_repeated(project: Project) -> None:
     slow.mkdir()
     (slow / "pyproject.toml").write_text(PYPROJECT.replace("small", "alpha"))
     (slow / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: alpha\nVersion: 1.0\n")
-    wait = (
-        "import os, pathlib, time\npathlib.Path(os.environ['PID_FILE']).write_text(str(os.getpid()))\ntime.sleep(600)\n"
-    )
-    (slow / "backend.py").write_text(wait + BACKEND)
+    endless = "import os, pathlib, time\npathlib.Path(os.environ['PID_FILE']).write_text(str(os.getpid()))\n"
+    (slow / "backend.py").write_text(endless + "time.sleep(600)\n" + BACKEND)
     wheel = project.wheels / "alpha-1.0-py3-none-any.whl"
     wheel.rename(project.root / wheel.name)
     with tarfile.open(project.wheels / "alpha-1.0.tar.gz", "w:gz") as archive:
@@ -86,27 +89,24 @@ def test_interrupted_while_pip_works_then_repeated(project: Project) -> None:
     assert process.returncode == 130
     assert "Interrupted; the same command goes on from here." in output
     assert "Traceback" not in output
-    build = int(pid_file.read_text())
-    wait_for(lambda: not Path(f"/proc/{build}").exists() if Path("/proc").exists() else True)
-    with pytest.raises(ProcessLookupError):
-        os.kill(build, 0)
+    wait_for(lambda: is_over(int(pid_file.read_text())))  # nothing works on behind the user's back
 
     (project.root / wheel.name).rename(wheel)
     status, output = project.set_up()
     assert status == 0, output
-    assert torchless(project.installed()) == ALL
+    assert project.installed() == ALL
 
 
 def test_a_package_installed_by_half_is_installed_again(project: Project) -> None:
     assert project.set_up()[0] == 0
-    # What a killed pip leaves of a package: files and metadata, but not yet the file written last; and what it set aside.
+    # What a killed pip leaves: files and metadata without the file written last, and a package set aside.
     (project.site / "alpha-1.0.dist-info" / "INSTALLER").unlink()
     (project.site / "alpha.py").write_text("version =")
     (project.site / "~lpha-0.9.dist-info").mkdir()
 
     status, output = project.set_up()
     assert status == 0, output
-    assert "Installing 1 of the 3 packages" in output
+    assert "Installing 1 of the 2 packages" in output
     assert (project.site / "alpha.py").read_text() == "version = '1.0'\n"
     assert not list(project.site.glob("~*"))
 
@@ -116,25 +116,25 @@ def test_a_new_lock_updates_and_removes_packages(project: Project) -> None:
     own = project.site / "of_the_user-3.dist-info"
     own.mkdir()
     (own / "INSTALLER").write_text("pip\n")
-    project.lock("alpha==1.1", "torch==2.13.0+cpu")
+    project.lock("alpha==1.1")
 
     status, output = project.set_up()
     assert status == 0, output
     assert "Removing what has left the lock: beta-two" in output
-    assert torchless(project.installed()) == {"alpha-1.1", "small-1", "of_the_user-3"}
+    assert project.installed() == {"alpha-1.1", "small-1", "of_the_user-3"}
 
 
 def test_an_interrupted_update_is_not_taken_for_the_old_state(project: Project) -> None:
     assert project.set_up()[0] == 0
-    project.lock("alpha==1.1", "gamma==9.0", "torch==2.13.0+cpu")
+    project.lock("alpha==1.1", "gamma==9.0")
     assert project.set_up()[0] == 1
-    project.lock("alpha==1.0", "beta-two==2.0", "torch==2.13.0+cpu")
+    project.lock("alpha==1.0", "beta-two==2.0")
     assert project.set_up()[0] == 0
-    assert torchless(project.installed()) == ALL
+    assert project.installed() == ALL
 
 
 def test_a_package_that_pip_cannot_find(project: Project) -> None:
-    project.lock("alpha==1.0", "gamma==9.0", "torch==2.13.0+cpu")
+    project.lock("alpha==1.0", "gamma==9.0")
     status, output = project.set_up()
     assert status == 1
     assert "error: pip finds no build of gamma==9.0 for this Python and machine" in output

@@ -200,8 +200,11 @@ class AsyncKernel:
                 exchange.take(message)
             now = time.perf_counter()
             quiet = not messages and now - exchange.replied_at > self.limits.idle_grace
-            if exchange.reply is not None and (exchange.idle or quiet or now > deadline):
-                return await self._conclude(process, exchange, exchange.reply, timeout if interrupts else None)
+            ended = exchange.reply is not None and (exchange.idle or quiet or now > deadline)
+            # An interrupt that hits ipykernel's own code, just before the cell begins, costs the reply.
+            unanswered = interrupts and exchange.idle and now > deadline
+            if ended or unanswered:
+                return await self._conclude(process, exchange, timeout if interrupts else None)
             if not messages and not await process.is_alive():
                 why = f"the kernel {await process.how_it_ended()}; state lost"
                 await self._discard()
@@ -216,10 +219,9 @@ class AsyncKernel:
             interrupts += 1
             deadline = now + self.limits.interrupt_grace / 2
 
-    async def _conclude(
-        self, process: KernelProcess, exchange: _Exchange, reply: dict[str, Any], overrun: float | None
-    ) -> Result:
+    async def _conclude(self, process: KernelProcess, exchange: _Exchange, overrun: float | None) -> Result:
         """The result of a cell that has ended; `overrun` is the timeout at which it was interrupted, if it was."""
+        reply = exchange.reply or {}
         end = "the cell ended the kernel" if _asks_to_exit(reply) else None
         if end is None and not exchange.idle:
             # In a flood the kernel drops messages; and an enormous one ends the connection.

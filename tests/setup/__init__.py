@@ -1,0 +1,1 @@
+"""Tests of set-up: the files in requirements/, the Makefile, environment.yml."""
