@@ -545,39 +545,16 @@ display(
 # against the schema, the tool runs.
 
 # %%
-parts = ("model", "parsing", "tool")
-steps = transcript.steps
-figure, axes = plt.subplots(figsize=(9, 3), layout="constrained")
-height = 0.26
-for offset, part in enumerate(parts):
-    values = [1000 * step.seconds.get(part, 0) for step in steps]
-    bars = axes.barh(
-        [index + offset * height for index in range(len(steps))], values, height, label=part
-    )
-    labels = [
-        f"{value:,.0f} ms" if value >= 10 else f"{value:.2g} ms" if value else ""
-        for value in values
-    ]
-    axes.bar_label(bars, labels, padding=3, fontsize=8)
-axes.set_xscale("log")
-axes.set_yticks(
-    [index + height for index in range(len(steps))], [step.tool or "answer" for step in steps]
-)
-axes.invert_yaxis()
-axes.margins(x=0.12)
-axes.set_xlabel("milliseconds (log scale)")
-axes.set_title(f"One agent task, step by step, on {machine.label}", fontsize=10)
-figure.legend(loc="outside right upper")
+transcript.plot(machine.label)
 plt.show()
 
 # %%
-totals = {part: sum(step.seconds.get(part, 0) for step in steps) for part in parts}
-whole = sum(totals.values())
-beside = whole - totals["model"]
+spent = transcript.seconds
+whole, beside = sum(spent.values()), sum(spent.values()) - spent["model"]
 account = (
-    f"Here the model takes **{totals['model'] / whole:.1%}** of {whole:.2f} s; all else together "
-    f"takes {1000 * beside:.1f} ms, or {1000 * beside / len(steps):.1f} ms a step. Were the model "
-    f"{totals['model'] / beside:.0f} times faster, the two would be level. ({machine.label})"
+    f"Here the model takes **{spent['model'] / whole:.1%}** of {whole:.2f} s; all else together "
+    f"takes {1000 * beside:.1f} ms, or {1000 * beside / len(transcript.steps):.1f} ms a step. Were "
+    f"the model {spent['model'] / beside:.0f} times faster, the two would be level. ({machine.label})"
 )
 display(Markdown(account))
 
@@ -616,7 +593,7 @@ claims_of_this_chapter = {
     "Unmatched parents: right on calm cells only.": board["repair 2"] == [True] * 5 + [False] * 2,
     "The executor with all seven rules gets each cell its own answer.": all(board["right"]),
     "A warm kernel is faster than a fresh one.": cost.ratio("warm kernel").low > 1,
-    "The model takes most of an agent's step on this machine.": totals["model"] > beside,
+    "The model takes most of an agent's step on this machine.": spent["model"] > beside,
 }
 for claim, held in claims_of_this_chapter.items():
     print("✓" if held else "✗", claim)

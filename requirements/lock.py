@@ -67,7 +67,7 @@ class Resolver:
         admitted = SpecifierSet(self.project["project"]["requires-python"])
         return [version for version in (f"3.{minor}" for minor in range(100)) if version in admitted]
 
-    def lock(self, kind: str, python: str, held_to: Lock) -> Lock:
+    def lock_for(self, kind: str, python: str, held_to: Lock) -> Lock:
         """Resolves the dependencies of the lock `kind` for a Python version.
 
         Args:
@@ -216,7 +216,7 @@ def write(resolver: Resolver, say: Callable[[str], None]) -> None:
         made[kind] = {}
         for python in resolver.pythons():
             # The oldest version chooses; the others are held to that, and add what they alone need.
-            made[kind] |= resolver.lock(kind, python, made[kind])
+            made[kind] |= resolver.lock_for(kind, python, made[kind])
             say(f"{kind}: resolved for Python {python}")
     conda = ROOT / "environment.yml"
     conda.write_text(with_pins(conda.read_text(), made["cpu"]))
@@ -237,7 +237,7 @@ def check(resolver: Resolver, say: Callable[[str], None]) -> list[str]:
     tasks: list[tuple[str, Callable[[], Lock], Lock]] = []
     for kind, lock in locks.items():
         for python in pythons:
-            tasks.append((f"{kind}.txt, Python {python}", partial(resolver.lock, kind, python, lock), lock))
+            tasks.append((f"{kind}.txt, Python {python}", partial(resolver.lock_for, kind, python, lock), lock))
     for (system, machine), tag in OTHER_MACHINES.items():
         # torch is left out: for these machines it comes from places that may be out of reach.
         absent = {*LEFT_OUT[system, machine], "torch"}

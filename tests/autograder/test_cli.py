@@ -79,7 +79,9 @@ def test_noise_of_libraries_is_shown_below_the_failure_only(book: Book) -> None:
     lines = autograder(book, "run").stderr.splitlines()
     failure = lines.index("ch01, cell 1 of 1: the kernel died (exit status 3)")
     assert len(lines[:failure]) == 3
-    assert all(line.startswith("    ") for line in lines[failure + 1 :])
+    details = lines[failure + 1 :]
+    assert all(line.startswith("    ") for line in details)
+    assert "Kernel died while waiting" in details[0]  # nbclient's log
 
 
 def test_notebook_that_is_not_json(book: Book) -> None:

@@ -142,6 +142,14 @@ def test_edit_of_the_notebook_goes_to_the_source(book: Book) -> None:
     assert not take_back(source)
 
 
+def test_edited_tag_is_an_edit(book: Book) -> None:
+    source = book.chapter("ch01", "x = 1")
+    book.source("ch01", '# %% tags=["parameters"]\nx = 1')
+    assert "ch01.py was edited" in (drift(source) or "")
+    make_notebook(source)
+    assert load(source)["cells"][0]["metadata"] == {"tags": ["parameters"]}
+
+
 def both_edited(book: Book) -> Path:
     source = book.chapter("ch01", TITLE, "x = 1", "y = 1")
     edit(source, 2, "y = 'notebook'")

@@ -120,6 +120,18 @@ def test_the_schema_admits_calls_and_answers_only(tools: list[agent.Tool]) -> No
             jsonschema.validate(refused, schema)
 
 
+def test_time_is_accounted_for_by_part(tools: list[agent.Tool]) -> None:
+    transcript, _ = run(tools, agent.call("python", code="import time; time.sleep(0.2)"), agent.answer(""))
+    assert transcript.seconds["model"] == 1.0, "what the replies say they took"
+    assert transcript.seconds["tool"] >= 0.2 > transcript.seconds["parsing"] > 0
+    axes = transcript.plot("a machine")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["python", "answer"]
+    bars = [[bar.get_width() for bar in container] for container in axes.containers]
+    assert bars[0] == [500, 500]
+    assert bars[2][1] == 0, "an answer runs no tool"
+    assert "a machine" in axes.get_title()
+
+
 def test_the_transcript_shows_what_was_said_and_escapes_it(tools: list[agent.Tool]) -> None:
     transcript, _ = run(tools, agent.call("python", code="print('<b>')"), agent.answer("<i>"))
     html = transcript._repr_html_()

@@ -27,7 +27,7 @@ from workbook.sandbox.outputs import TRUNCATED
 ROOT = Path(__file__).parents[2]
 # With pytest's variable in its environment, ipykernel does not watch the file descriptors of stdout and stderr.
 ENV = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-QUICK = Limits(interrupt_grace=1.0, idle_grace=0.5)
+QUICK = Limits(interrupt_grace=2.0, idle_grace=0.5)
 STUBBORN = """
 import time
 while True:
@@ -313,6 +313,33 @@ def test_a_flood_of_messages_is_capped_and_does_not_starve_the_loop() -> None:
             assert (cut.status, cut.state_lost) == ("timeout", False)
 
     asyncio.run(main())
+
+
+def test_a_flood_of_large_messages_does_not_fill_memory(kernel: Kernel) -> None:
+    # 4 GB, made once and sent again and again, as fast as the transport takes it.
+    code = (
+        FORGE
+        + "import zmq\nmessage = session.msg('stream', {'name': 'stdout', 'text': 'x' * 40_000_000}, parent=parent)\n"
+        "frames, socket = session.serialize(message), zmq.Socket.shadow(iopub.socket.underlying)\n"
+        "for _ in range(100): socket.send_multipart(frames, copy=False)"
+    )
+    before, peak, done = psutil.Process().memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.005):
+            peak = max(peak, psutil.Process().memory_info().rss - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        result = kernel.execute(code, timeout=60)
+    finally:
+        done.set()
+        watcher.join()
+    assert (result.status, result.truncated) == ("ok", True)
+    assert 2**20 < peak < 1.5 * 2**30
+    assert kernel.execute("1 + 1").text == "2"
 
 
 def test_an_enormous_line_display_value_and_error(kernel: Kernel) -> None:

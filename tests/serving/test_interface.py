@@ -24,6 +24,7 @@ class Scripted(LLM):
         self.closings = 0
 
     def _complete(self, conversations: list[list[dict[str, str]]], sampling: Sampling) -> list[Reply]:
+        assert sampling.max_tokens > 0
         return [self.reply for _ in conversations]
 
     def _count(self, prompt: str | list[dict[str, str]]) -> int:
@@ -142,7 +143,7 @@ def test_vllm_where_it_does_not_run_is_refused() -> None:
         serving.choose("vllm", "cpu", None)
     with pytest.raises(serving.UnavailableError, match=r"requirements/gpu\.txt"):
         serving.choose("vllm", "cuda", "cpu")
-    with pytest.raises(ValueError, match="llama.cpp"):
+    with pytest.raises(ValueError, match="no engine is called"):
         serving.choose("llama.cpp", "cpu", "cpu")
 
 

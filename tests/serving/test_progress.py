@@ -50,7 +50,9 @@ def test_a_notebook_keeps_one_output_a_cell() -> None:
     cells = [nbformat.v4.new_code_cell(source) for source in (SCRIPT, failing)]
     cells[1].metadata["tags"] = ["raises-exception"]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=60, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}
+    ).execute()
     (ready,) = notebook.cells[0].outputs
     assert ready["output_type"] == "display_data"
     assert ready["data"]["text/plain"].startswith("a model: ready in ")

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from requirements import environment, install, running
-from tests.setup.small_project import BACKEND, PYPROJECT, Project
+from tests.setup.small_project import BACKEND, PYPROJECT, Project, write_wheel
 
 ALL = {"alpha-1.0", "beta_two-2.0", "small-1"}
 
@@ -124,13 +124,18 @@ def test_a_new_lock_updates_and_removes_packages(project: Project) -> None:
     assert project.installed() == {"alpha-1.1", "small-1", "of_the_user-3"}
 
 
-def test_an_interrupted_update_is_not_taken_for_the_old_state(project: Project) -> None:
+def test_a_broken_off_update_is_not_taken_for_the_old_state(project: Project) -> None:
     assert project.set_up()[0] == 0
-    project.lock("alpha==1.1", "gamma==9.0")
+    write_wheel(project.wheels, "gamma", "9.0")
+    project.lock("alpha==1.0", "beta-two==2.0", "gamma==9.0")
+    (project.root / "no-weights").touch()
     assert project.set_up()[0] == 1
+    assert project.installed() == ALL | {"gamma-9.0"}
+
+    (project.root / "no-weights").unlink()
     project.lock("alpha==1.0", "beta-two==2.0")
-    assert project.set_up()[0] == 0
-    assert project.installed() == ALL
+    status, output = project.set_up()
+    assert (status, project.installed()) == (0, ALL), output
 
 
 def test_a_package_that_pip_cannot_find(project: Project) -> None:

@@ -18,10 +18,15 @@ from typing import TYPE_CHECKING, Any
 import jsonschema
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from workbook.sandbox.kernel import Kernel
     from workbook.serving import LLM, Reply
 
 Message = dict[str, str]
+
+PARTS = ("model", "parsing", "tool")
+"""What a step's time goes to."""
 
 MAX_STRING = 200
 """Longest string, in characters, that a model may write into a reply: what it repeats forever, it repeats no longer."""
@@ -132,6 +137,36 @@ class Transcript:
     task: str
     steps: list[Step] = field(default_factory=list)
     answer: str | None = None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Wall time of all steps by part."""
+        return {part: sum(step.seconds.get(part, 0.0) for step in self.steps) for part in PARTS}
+
+    def plot(self, machine: str) -> Axes:
+        """Draws what each part of each step took, in milliseconds on a log scale.
+
+        Args:
+            machine: where it was measured; stands in the title.
+        """
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots(figsize=(9, 0.8 + 0.6 * len(self.steps)), layout="constrained")
+        height = 0.26
+        for offset, part in enumerate(PARTS):
+            places = [index + offset * height for index in range(len(self.steps))]
+            values = [1000 * step.seconds.get(part, 0.0) for step in self.steps]
+            bars = axes.barh(places, values, height, label=part)
+            labels = [f"{value:,.0f} ms" if value >= 10 else f"{value:.2g} ms" if value else "" for value in values]
+            axes.bar_label(bars, labels, padding=3, fontsize=8)
+        axes.set_xscale("log")
+        axes.set_yticks([index + height for index in range(len(self.steps))], [s.tool or "answer" for s in self.steps])
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xlabel("milliseconds (log scale)")
+        axes.set_title(f"{self.task}\n(on {machine})", fontsize=10)
+        figure.legend(loc="outside right upper")
+        return axes
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{name}</th>" for name in ("", "the model wrote", "it got back", "prompt", "of it cached"))

@@ -6,7 +6,8 @@ cell is interrupted, and if that does not help the kernel is killed; the next ce
 next cell after a kernel that died.
 
 What comes out of a kernel is not to be trusted: the code in it holds the key that signs its messages, so it can forge
-output, a reply, an early end. It cannot make a call hang, fill our memory, or appear as another cell's result.
+output, a reply, an early end, also those of later cells while something of it still runs. It cannot make a call hang
+or fill our memory. In a flood a kernel may drop messages from the middle of its output, which nothing shows.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ class _Exchange:
         self.outputs = Outputs(limits.output_bytes, limits.outputs)
         self.reply: dict[str, Any] | None = None
         self.replied_at = 0.0
-        self.idle = False
+        self.begun = self.idle = False
         self.execution_count: int | None = None
         self.on_message = on_message
 
@@ -71,6 +72,7 @@ class _Exchange:
         elif message.type == "status":
             self.idle |= message.content.get("execution_state") == "idle"
         elif message.type == "execute_input":
+            self.begun = True
             self.execution_count = execution_count(message.content)
         else:
             self.outputs.add(message)
@@ -192,7 +194,7 @@ class AsyncKernel:
     async def _finish(self, process: KernelProcess, exchange: _Exchange, timeout: float) -> Result:
         """Waits for the end of a cell, one way or another."""
         deadline = exchange.request.time + timeout
-        interrupts = 0
+        interrupts, allowed = 0, 1
         while True:
             wait = max(0.0, min(TICK, deadline - time.perf_counter()))
             messages = await process.receive(wait, SKIMMED if exchange.outputs.truncated else LONGEST_MESSAGE)
@@ -211,13 +213,15 @@ class AsyncKernel:
                 return exchange.result("died", CellError("DeadKernelError", why), state_lost=True)
             if now < deadline:
                 continue
-            if interrupts == 2:
-                why = f"the cell ran for {timeout:g} s and ignored interrupts, so its kernel was killed; state lost"
+            if interrupts == allowed:
+                why = f"the cell ran for {timeout:g} s and ignored the interrupt, so its kernel was killed; state lost"
                 await self._discard()
                 return exchange.result("timeout", CellError("TimeoutError", why), state_lost=True)
-            await process.interrupt()  # twice, since ipykernel ignores one that comes before the cell has begun
+            if not interrupts and not exchange.begun:
+                allowed = 2  # the first one is ignored if it comes before the cell has begun
+            await process.interrupt()
             interrupts += 1
-            deadline = now + self.limits.interrupt_grace / 2
+            deadline = now + self.limits.interrupt_grace / allowed
 
     async def _conclude(self, process: KernelProcess, exchange: _Exchange, overrun: float | None) -> Result:
         """The result of a cell that has ended; `overrun` is the timeout at which it was interrupted, if it was."""

@@ -133,6 +133,7 @@ class KernelProcess:
             raise KernelError(f"the kernel's command does not run: {command}: {error}") from error
         self._log.close_write_end()
         self.pid = manager.provisioner.pid
+        self._root = psutil.Process(self.pid)  # knows a process that got the same number later for another one
         self._sockets["shell"] = manager.connect_shell(identity=manager.session.bsession)
         self._subscribe()
 
@@ -263,10 +264,10 @@ class KernelProcess:
             return
         tree: list[psutil.Process] = []
         with contextlib.suppress(psutil.Error):
-            tree = psutil.Process(self.pid).children(recursive=True)
+            tree = self._root.children(recursive=True)
         if sys.platform == "win32":
             with contextlib.suppress(psutil.Error):
-                psutil.Process(self.pid).kill()
+                self._root.kill()
         else:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)

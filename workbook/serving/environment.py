@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,6 +68,33 @@ def quiet() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(stderr, 2)
             os.close(stderr)
+
+
+@contextmanager
+def torch_threads(device: str) -> Iterator[Callable[[], None]]:
+    """Keeps torch, and vLLM's kernels with it, at one thread while a model is open on a CPU.
+
+    With more, each step waits for the slowest of them hundreds of times: on two cores with anything else running that
+    is a few times slower, and ten times or worse with vLLM's kernels, which spin. OpenMP counts threads for each
+    calling thread, and OMP_NUM_THREADS is read once, when torch is first imported, which a notebook has done already:
+    hence a function.
+
+    Yields:
+        What a thread has to call before it runs the model. On a GPU it does nothing.
+    """
+    if device != "cpu":
+        yield lambda: None
+        return
+    import torch
+
+    set_num_threads, threads = torch.set_num_threads, torch.get_num_threads()
+    set_num_threads(1)
+    try:
+        yield lambda: set_num_threads(1)
+    finally:
+        # vLLM puts a function that does nothing in its place.
+        setattr(torch, "set_num_threads", set_num_threads)  # noqa: B010
+        set_num_threads(threads)
 
 
 def tail(text: str, lines: int = 15) -> str:

@@ -1,17 +1,17 @@
 """transformers in this process: for machines where vLLM does not run, and to compare with."""
 
 import gc
-import importlib.util
 import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from workbook.serving.environment import environment, quiet
+from workbook.serving.environment import environment, quiet, torch_threads
 from workbook.serving.interface import LLM, Reply, Sampling, ServingError
 from workbook.serving.progress import loading
 from workbook.serving.prompts import Prompts
@@ -38,11 +38,14 @@ class TransformersEngine(LLM):
     engine = "transformers"
 
     def __init__(self, model: Path, device: str, max_model_len: int) -> None:
-        with loading(f"{model.name} on transformers ({device})"), quiet(), environment({"HF_HUB_OFFLINE": "1"}):
-            self._tokenizer, self._model = _read(model, device)
-        positions = self._model.config.max_position_embeddings
-        if max_model_len > positions:
-            raise ServingError(f"max_model_len is {max_model_len}, but {model.name} was made for {positions} at most")
+        with ExitStack() as undo:
+            with loading(f"{model.name} on transformers ({device})"), quiet(), environment({"HF_HUB_OFFLINE": "1"}):
+                self._use_threads = undo.enter_context(torch_threads(device))
+                self._tokenizer, self._model = _read(model, device)
+            positions = self._model.config.max_position_embeddings
+            if max_model_len > positions:
+                raise ServingError(f"max_model_len is {max_model_len}, but {model.name} was made for {positions}")
+            self._undo = undo.pop_all()
         ends = self._model.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [ends]
         self._prompts = Prompts(self._tokenizer, max_model_len)
@@ -70,6 +73,7 @@ class TransformersEngine(LLM):
         for prompt, room in zip(prompts, rooms, strict=True):
             with self._lock:
                 self._check_open()
+                self._use_threads()
                 reply = self._answer(prompt, replace(sampling, max_tokens=min(sampling.max_tokens, room)))
             replies.append(replace(reply, seconds=time.perf_counter() - start))
         return replies
@@ -118,7 +122,7 @@ class TransformersEngine(LLM):
 
     def _grammar_compiler(self) -> Any:
         """Returns xgrammar's compiler for this model's vocabulary; None where xgrammar is not installed."""
-        if importlib.util.find_spec("xgrammar") is None:
+        if find_spec("xgrammar") is None:
             return None
         import xgrammar
 
@@ -147,6 +151,7 @@ class TransformersEngine(LLM):
     def _close(self) -> None:
         with self._lock:
             del self._model, self._tokenizer, self._prompts, self._grammars
+            self._undo.close()
             gc.collect()
             if self.device == "cuda":
                 import torch

@@ -5,12 +5,19 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from workbook.serving.environment import VLLM_CPU_OPTIONS, VLLM_CPU_SETTINGS, VLLM_SETTINGS, environment, quiet
+from workbook.serving.environment import (
+    VLLM_CPU_OPTIONS,
+    VLLM_CPU_SETTINGS,
+    VLLM_SETTINGS,
+    environment,
+    quiet,
+    torch_threads,
+)
 from workbook.serving.interface import LLM, Reply, Sampling, ServingError
 from workbook.serving.progress import loading
 from workbook.serving.prompts import Prompts
@@ -43,7 +50,7 @@ class VLLMEngine(LLM):
         with ExitStack() as undo:
             undo.enter_context(_alone())
             with loading(f"{model.name} on vLLM ({device})"), quiet(), environment(_settings(device)):
-                self._use_threads = undo.enter_context(_one_thread()) if device == "cpu" else _as_they_are
+                self._use_threads = undo.enter_context(torch_threads(device))
                 undo.enter_context(_errors_only())
                 undo.callback(_clean_up)
                 self.vllm = _start(model, device, max_model_len, options)
@@ -55,6 +62,7 @@ class VLLMEngine(LLM):
         super().__init__(model, device, max_model_len)
 
     def _complete(self, conversations: list[list[dict[str, str]]], sampling: Sampling) -> list[Reply]:
+        from vllm.exceptions import VLLMValidationError
         from vllm.inputs import TokensPrompt
 
         start = time.perf_counter()
@@ -75,6 +83,9 @@ class VLLMEngine(LLM):
                     for output in engine.step():
                         if output.finished:
                             replies[output.request_id] = _reply(output, time.perf_counter() - start)
+            except VLLMValidationError as error:
+                engine.abort_request(added, internal=True)
+                raise ValueError(f"vLLM refuses this request: {error}") from error
             except BaseException:
                 # Ctrl-C included: what is left in the engine would be generated, and answered, by the next call.
                 engine.abort_request(added, internal=True)
@@ -148,30 +159,6 @@ def _start(model: Path, device: str, max_model_len: int, options: dict[str, Any]
 
 def _settings(device: str) -> dict[str, str]:
     return {**VLLM_SETTINGS, "VLLM_LOGGING_LEVEL": "ERROR", **(VLLM_CPU_SETTINGS if device == "cpu" else {})}
-
-
-@contextmanager
-def _one_thread() -> Iterator[Callable[[], None]]:
-    """Keeps torch and vLLM's kernels at one thread; yields what a thread has to call before it runs the engine.
-
-    OpenMP counts threads for each calling thread, and OMP_NUM_THREADS is read once, when torch is first imported. A
-    notebook has imported it already, so this does not rely on it: with two threads vLLM's kernels wait for each
-    other in a loop, ten times slower to not at all.
-    """
-    import torch
-
-    set_num_threads, threads = torch.set_num_threads, torch.get_num_threads()
-    set_num_threads(1)
-    try:
-        yield lambda: set_num_threads(1)
-    finally:
-        # vLLM puts a function that does nothing in its place.
-        setattr(torch, "set_num_threads", set_num_threads)  # noqa: B010
-        set_num_threads(threads)
-
-
-def _as_they_are() -> None:
-    """On a GPU the host's threads are torch's business."""
 
 
 @contextmanager
