@@ -551,10 +551,11 @@ plt.show()
 # %%
 spent = transcript.seconds
 whole, beside = sum(spent.values()), sum(spent.values()) - spent["model"]
+faster = f"{spent['model'] / beside:.0f} times"
 account = (
     f"Here the model takes **{spent['model'] / whole:.1%}** of {whole:.2f} s; all else together "
     f"takes {1000 * beside:.1f} ms, or {1000 * beside / len(transcript.steps):.1f} ms a step. Were "
-    f"the model {spent['model'] / beside:.0f} times faster, the two would be level. ({machine.label})"
+    f"the model {faster} faster, the two would be level. ({machine.label})"
 )
 display(Markdown(account))
 
