@@ -1,4 +1,4 @@
-"""JupyterLab on this repository in headless Chromium, as `make lab` would serve it."""
+"""JupyterLab, as `make lab` serves it, in headless Chromium."""
 
 import contextlib
 import json
@@ -16,7 +16,6 @@ import httpx
 from playwright.sync_api import Locator, Page, expect
 
 ROOT = Path(__file__).parents[2]
-TOKEN = "test"
 CHROMIUM_ARGS = [  # without these Chromium calls home at each start
     "--no-sandbox",
     "--disable-gpu",
@@ -26,7 +25,8 @@ CHROMIUM_ARGS = [  # without these Chromium calls home at each start
     "--disable-component-update",
     "--disable-sync",
 ]
-SETTINGS = {  # no question about news; every cell in the page, so that all of them can be read
+SETTINGS = {  # no question about news; nothing saved unasked; every cell in the page, so that all can be read
+    "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
 }
@@ -35,7 +35,7 @@ SETTINGS = {  # no question about news; every cell in the page, so that all of t
 def environment(home: Path) -> dict[str, str]:
     """An environment in which Jupyter reads and writes nothing of this user's, but for the model's cache."""
     for name, value in SETTINGS.items():
-        file = home / "settings" / f"{name}"
+        file = home / "settings" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(value))
     folders = {
@@ -46,36 +46,23 @@ def environment(home: Path) -> dict[str, str]:
         "JUPYTERLAB_SETTINGS_DIR": "settings",
         "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
     }
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, **{name: str(home / folder) for name, folder in folders.items()}}
+    # What `make test` hands to its children is not for another make; a display would open a browser of its own.
+    dropped = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "DISPLAY", "WAYLAND_DISPLAY"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {**kept, **{name: str(home / folder) for name, folder in folders.items()}}
 
 
 @contextlib.contextmanager
-def serve_lab(home: Path, root: Path = ROOT) -> Iterator[str]:
-    """Serves `root` with JupyterLab; yields its address. On exit the server and its kernels are gone."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def serve_lab(home: Path) -> Iterator[httpx.URL]:
+    """Runs `make lab`; yields the address that it prints, token included. On exit all of it is gone."""
     log = home / "lab.log"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}"]
+    command = ["make", "--no-print-directory", "lab", f"PORT={_free_port()}", f"VENV={sys.prefix}"]
     with log.open("w") as stream:
         server = subprocess.Popen(
-            command, cwd=root, env=environment(home), stdout=stream, stderr=stream, start_new_session=True
+            command, cwd=ROOT, env=environment(home), stdout=stream, stderr=stream, start_new_session=True
         )
-    url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            if server.poll() is not None:
-                raise RuntimeError(f"JupyterLab ended with status {server.returncode}:\n{log.read_text()[-2000:]}")
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"{url}/api/status", params={"token": TOKEN}, timeout=5).raise_for_status()
-                break
-            time.sleep(0.2)
-        else:
-            raise TimeoutError(f"JupyterLab did not answer in 90 s:\n{log.read_text()[-2000:]}")
-        yield url
+        yield _address(server, log)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
@@ -86,9 +73,32 @@ def serve_lab(home: Path, root: Path = ROOT) -> Iterator[str]:
             server.wait()
 
 
-def open_notebook(page: Page, url: str, path: str) -> Locator:
+def _address(server: "subprocess.Popen[bytes]", log: Path) -> httpx.URL:
+    """Waits until the server has printed its address and answers there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise RuntimeError(f"`make lab` ended with status {server.returncode}:\n{log.read_text()[-2000:]}")
+        if printed := re.search(r"http://127\.0\.0\.1:\d+/lab\S*[?&]token=\w+", log.read_text()):
+            address = httpx.URL(printed[0])
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(address.copy_with(path="/api/status"), timeout=5).raise_for_status()
+                return address
+        time.sleep(0.2)
+    raise TimeoutError(f"`make lab` printed no address that answers in 120 s:\n{log.read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def open_notebook(page: Page, address: httpx.URL, path: str) -> Locator:
     """Opens a notebook in a fresh workspace; returns its panel when the kernel is idle."""
-    page.goto(f"{url}/lab/workspaces/test/tree/{path}?token={TOKEN}&reset")
+    fresh = address.copy_with(path=f"/lab/workspaces/test/tree/{path}").copy_merge_params({"reset": ""})
+    page.goto(str(fresh))
     panel = page.locator(".jp-NotebookPanel:visible")
     panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
     return panel

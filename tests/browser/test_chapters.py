@@ -23,12 +23,12 @@ def test_chapter_1_runs_in_jupyterlab_without_an_error(tmp_path: Path) -> None:
     code_cells = [cell for cell in nbformat.read(ROOT / notebook, 4).cells if cell.cell_type == "code"]
     SHOTS.mkdir(parents=True, exist_ok=True)
     before = (ROOT / notebook).read_bytes()
-    with serve_lab(tmp_path) as url, sync_playwright() as playwright:
+    with serve_lab(tmp_path) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
         page_errors: list[str] = []
         page.on("pageerror", lambda error: page_errors.append(str(error)))
-        panel = open_notebook(page, url, notebook)
+        panel = open_notebook(page, address, notebook)
         page.screenshot(path=SHOTS / "ch01_opened.png")
         run_all(page, panel, timeout=300)
 
