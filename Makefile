@@ -50,4 +50,4 @@ check-locks: setup ## Check the locks by resolving them for each Python version
 
 clean: ## Remove caches and build/ (executed copies, reports); keeps .venv and your work
 	@rm -rf build .pytest_cache .mypy_cache .ruff_cache
-	@find workbook autograder requirements tests chapters -name __pycache__ -prune -exec rm -rf {} +
+	@find $(LINTED) \( -name __pycache__ -o -name .ruff_cache \) -prune -exec rm -rf {} +

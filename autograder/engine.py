@@ -54,8 +54,14 @@ class Execution:
         self._mark = uuid.uuid4().hex
 
     def environment(self, folder: Path) -> dict[str, str]:
-        """Returns the kernel's environment: ours, the mark, and an IPython folder without this user's settings."""
-        return {**os.environ, _MARK: self._mark, "IPYTHONDIR": str(folder / "ipython")}
+        """Returns the kernel's environment: ours, the mark, and two folders in `folder`.
+
+        They are for IPython, which then has none of this user's settings, and for temporary files, which a killed
+        kernel does not remove.
+        """
+        temporary = folder / "tmp"
+        temporary.mkdir()
+        return {**os.environ, _MARK: self._mark, "IPYTHONDIR": str(folder / "ipython"), "TMPDIR": str(temporary)}
 
     def cell_starts(self, cell: Any, cell_index: int) -> None:  # noqa: ARG002 - nbclient names its arguments
         """Notes which cell executes."""
@@ -149,7 +155,7 @@ class KernelEngine(Engine):  # type: ignore[misc]
             KernelExitError: A cell asked for it.
         """
         execution.notebook = nb_man.nb
-        with tempfile.TemporaryDirectory(prefix="kernel-", ignore_cleanup_errors=True) as name:
+        with tempfile.TemporaryDirectory(prefix="run-", ignore_cleanup_errors=True) as name:
             folder = Path(name)
             log = folder / "log"
             try:

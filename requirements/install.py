@@ -236,7 +236,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        say(f"error: {disk_full(ROOT) if full else f'{error.filename or ROOT}: {error.strerror}'}")
+        place = options.venv if options.venv.is_dir() else ROOT
+        say(f"error: {disk_full(place) if full else f'{error.filename or place}: {error.strerror}'}")
         return 1
     except KeyboardInterrupt:
         say("\nInterrupted; the same command goes on from here.")

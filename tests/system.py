@@ -14,9 +14,9 @@ def need(command: str, package: str) -> str:
     so that nothing goes untested unseen.
     """
     path = shutil.which(command)
-    if path:
-        return path
-    unavailable(f"`{command}` is missing: install the Debian package {package} (apt.txt lists all of them)")
+    if path is None:
+        unavailable(f"`{command}` is missing: install the Debian package {package} (apt.txt lists all of them)")
+    return path
 
 
 def unavailable(reason: str) -> NoReturn:

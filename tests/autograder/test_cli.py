@@ -18,7 +18,8 @@ from tests.autograder.book import Book, load, store
 
 COMMAND = Path(sys.executable).with_name("autograder")
 STARTS = """
-import subprocess, sys, time
+import subprocess, sys, tempfile, time
+tempfile.mkdtemp()
 subprocess.Popen(["sleep", "300"], start_new_session=True)
 subprocess.run([sys.executable, "-c", "import subprocess; subprocess.Popen(['sleep', '300'], start_new_session=True)"])
 print("started", flush=True)

@@ -130,7 +130,7 @@ class KernelProcess:
             await manager.start_kernel(cwd=cwd, stdout=self._log.write_end, stderr=self._log.write_end, **options)
         except OSError as error:
             command = shlex.join(manager.kernel_spec.argv)
-            raise KernelError(f"the kernel's command does not run: {command}: {error}") from error
+            raise KernelError(f"the kernel cannot be launched ({command}): {error}") from error
         self._log.close_write_end()
         self.pid = manager.provisioner.pid
         self._root = psutil.Process(self.pid)  # knows a process that got the same number later for another one
@@ -142,19 +142,18 @@ class KernelProcess:
         self._sockets["iopub"] = self._manager.connect_iopub()
 
     async def _wait_until_ready(self, timeout: float) -> None:
+        # A reply says that the kernel listens; only a status says that we are subscribed to what it publishes.
         deadline = time.monotonic() + timeout
-        while True:
-            # A reply says that the kernel listens; only a status says that we are subscribed to what it publishes.
-            request = self._send("kernel_info_request", {})
+        asked: set[str] = set()
+        replied = published = False
+        while not (replied and published):
+            asked.add(self._send("kernel_info_request", {}).id)
             again = time.monotonic() + 1
-            replied = published = False
-            while time.monotonic() < again:
+            while time.monotonic() < again and not (replied and published):
                 for message in await self.receive(0.05):
-                    if message.parent_id == request.id:
+                    if message.parent_id in asked:
                         replied |= message.channel == "shell"
                         published |= message.content.get("execution_state") == "idle"
-                if replied and published:
-                    return
                 if replied:
                     again = min(again, time.monotonic() + 0.05)
                 if not await self.is_alive():
@@ -279,8 +278,9 @@ class KernelProcess:
         """Kills the kernel and removes all that it had: process, sockets, threads, folder. Safe to call twice."""
         # No polite shutdown: it takes 270 ms longer, and a kernel that is stuck or hostile does not answer anyway.
         self.kill()
+        deadline = time.monotonic() + 10  # a process that hangs in a driver does not even die
         try:
-            while self.pid and await self.is_alive():
+            while self.pid and await self.is_alive() and time.monotonic() < deadline:
                 await asyncio.sleep(0.005)
         finally:  # also when cancelled while waiting, so nothing below may wait
             self._context.destroy(linger=0)
@@ -303,12 +303,13 @@ class _Log:
 
     def _read(self) -> None:
         try:
-            while block := os.read(self._read_end, 65536):
-                self._kept += block
-                del self._kept[:-LOG_KEPT]
+            block = os.read(self._read_end, 65536)  # all that a pipe holds; not in a loop, for a cell could feed that
         except BlockingIOError:
             return
-        asyncio.get_running_loop().remove_reader(self._read_end)
+        if not block:
+            asyncio.get_running_loop().remove_reader(self._read_end)
+        self._kept += block
+        del self._kept[:-LOG_KEPT]
 
     def tail(self) -> str:
         """The last lines, introduced, to be appended to an error message; nothing where nothing was written."""

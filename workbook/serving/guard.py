@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 
 # From linux/prctl.h.
 PR_SET_PDEATHSIG = 1
