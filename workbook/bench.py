@@ -8,7 +8,6 @@ are shown with the machine's name, for orientation.
 import dataclasses
 import gc
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbook import device as machine
-from workbook.show import Table
+from workbook.show import Table, in_notebook
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -234,9 +233,10 @@ def _progress(steps: int) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _bar(steps: int) -> Iterator[Callable[[int], None]]:
     """Shows a progress bar, in a notebook or in a terminal; yields a function that takes the number of steps done."""
-    ipython = sys.modules.get("IPython")
-    if ipython is not None and hasattr(ipython.get_ipython(), "kernel"):
-        cell_bar = ipython.display.ProgressBar(steps)
+    if in_notebook():
+        from IPython.display import ProgressBar
+
+        cell_bar = ProgressBar(steps)
         cell_bar.display()
         yield lambda done: setattr(cell_bar, "progress", done)
         return

@@ -1,9 +1,16 @@
-"""Tables that read well in a notebook, in a terminal and in a log."""
+"""Showing things to whoever reads along, in a notebook, in a terminal or in a log."""
 
 import html
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+
+def in_notebook() -> bool:
+    """Says whether this process is a notebook's kernel, so that what is displayed appears under a cell."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 @dataclass(frozen=True)

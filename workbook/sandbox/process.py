@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import logging
 import math
@@ -22,6 +23,10 @@ import zmq
 import zmq.asyncio
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from jupyter_client.manager import AsyncKernelManager
+
+from workbook.sandbox.capture import capture_descriptors
+
+CAPTURE = f"{inspect.getsource(capture_descriptors)}\ncapture_descriptors()\ndel capture_descriptors"
 
 # jupyter_client logs each failure, traceback and all, before it raises; we say it once, in the exception.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -115,7 +120,9 @@ class KernelProcess:
         process = cls(kernel_name)
         try:
             await process._launch(cwd, env)
-            await process._wait_until_ready(timeout)
+            await process._ask("kernel_info_request", {}, timeout)
+            if process._manager.ipykernel:
+                await process._ask("execute_request", {"code": CAPTURE, "silent": True}, timeout)
         except BaseException:
             await process.close()
             raise
@@ -124,8 +131,11 @@ class KernelProcess:
     async def _launch(self, cwd: Path | None, env: Mapping[str, str] | None) -> None:
         manager = self._manager
         options: dict[str, Any] = {} if env is None else {"env": dict(env)}
-        if manager.ipykernel:  # no history file shared with, and locked by, the reader's own sessions
-            options["extra_arguments"] = ["--HistoryManager.hist_file=:memory:"]
+        if manager.ipykernel:
+            options["extra_arguments"] = [
+                "--HistoryManager.hist_file=:memory:",  # not the file that the reader's own sessions share and lock
+                "--IPKernelApp.capture_fd_output=False",  # see capture.py
+            ]
         try:
             await manager.start_kernel(cwd=cwd, stdout=self._log.write_end, stderr=self._log.write_end, **options)
         except OSError as error:
@@ -141,13 +151,14 @@ class KernelProcess:
         self._context.setsockopt(zmq.RCVHWM, QUEUE)
         self._sockets["iopub"] = self._manager.connect_iopub()
 
-    async def _wait_until_ready(self, timeout: float) -> None:
+    async def _ask(self, kind: str, content: dict[str, Any], timeout: float) -> None:
+        """Sends a request, again and again, until the kernel has answered on both channels."""
         # A reply says that the kernel listens; only a status says that we are subscribed to what it publishes.
         deadline = time.monotonic() + timeout
         asked: set[str] = set()
         replied = published = False
         while not (replied and published):
-            asked.add(self._send("kernel_info_request", {}).id)
+            asked.add(self._send(kind, content).id)
             again = time.monotonic() + 1
             while time.monotonic() < again and not (replied and published):
                 for message in await self.receive(0.05):
@@ -169,7 +180,7 @@ class KernelProcess:
         """
         self._sockets["iopub"].close(linger=0)
         self._subscribe()
-        await self._wait_until_ready(timeout)
+        await self._ask("kernel_info_request", {}, timeout)
 
     def execute(self, code: str) -> Message:
         """Asks the kernel to execute `code`; returns the request.
@@ -289,7 +300,7 @@ class KernelProcess:
 
 
 class _Log:
-    """The end of what a kernel writes to its own stdout and stderr, which must neither fill a disk nor our terminal."""
+    """The end of what a kernel writes to the stdout and stderr it was given; no disk or terminal fills up."""
 
     def __init__(self) -> None:
         self._kept = bytearray()

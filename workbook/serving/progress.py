@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from workbook.show import in_notebook
+
 
 @contextmanager
 def loading(what: str) -> Iterator[None]:
@@ -17,7 +19,7 @@ def loading(what: str) -> Iterator[None]:
     watches (stderr is not a terminal) nothing is written.
     """
     start = time.perf_counter()
-    if _in_notebook():
+    if in_notebook():
         show: AbstractContextManager[Any] = _in_cell(what, start)
     elif sys.stderr is not None and sys.stderr.isatty():
         show = _in_terminal(what, start)
@@ -26,11 +28,6 @@ def loading(what: str) -> Iterator[None]:
         return
     with show:
         yield
-
-
-def _in_notebook() -> bool:
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 @contextmanager
