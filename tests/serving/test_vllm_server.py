@@ -67,6 +67,18 @@ with serving.serve(device="cpu") as server:
     time.sleep(600)
 """
 
+INTERRUPTED = """
+import time, httpx
+from workbook import serving
+with serving.serve(device="cpu") as server:
+    try:
+        print("ready", flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt:
+        time.sleep(1)
+        print(httpx.get(f"http://127.0.0.1:{server.port}/health", trust_env=False).status_code)
+"""
+
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
@@ -205,6 +217,18 @@ def test_it_ends_with_the_process_that_asked_for_it(
         asker.send_signal(end)
         assert asker.wait(30) != 0
     assert gone()
+
+
+def test_it_outlives_an_interrupted_cell(stand_in: Callable[[str], None]) -> None:
+    stand_in("fails")
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, cwd=ROOT, start_new_session=True
+    ) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == b"ready\n"
+        # As Jupyter does it: to the kernel and whatever shares its process group.
+        os.killpg(asker.pid, signal.SIGINT)
+        assert asker.stdout.read() == b"200\n"
 
 
 def test_it_ends_with_its_guard(stand_in: Callable[[str], None]) -> None:
