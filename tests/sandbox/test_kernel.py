@@ -25,8 +25,6 @@ from workbook.sandbox.kernel import AsyncKernel, Kernel, KernelError, Limits, Me
 from workbook.sandbox.outputs import TRUNCATED
 
 ROOT = Path(__file__).parents[2]
-# With pytest's variable in its environment, ipykernel does not watch the file descriptors of stdout and stderr.
-ENV = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
 QUICK = Limits(interrupt_grace=2.0, idle_grace=0.5)
 STUBBORN = """
 import time
@@ -46,7 +44,7 @@ def publish_raw(*parts): iopub.send_multipart([b"topic", b"<IDS|MSG>", session.s
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
     """A kernel for tests that do not care about its state; they may kill it."""
-    with Kernel(cwd=ROOT, env=ENV, limits=QUICK) as shared:
+    with Kernel(cwd=ROOT, limits=QUICK) as shared:
         yield shared
 
 
@@ -193,9 +191,32 @@ def test_code_that_is_not_text_is_refused(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("closing", ["os.close(1)", "os.close(2)", "sys.stdout.close()", "sys.stderr.close()"])
 def test_a_cell_that_closes_its_output(kernel: Kernel, closing: str) -> None:
-    kernel.execute(f"import os, sys; {closing}; print('x')")
+    kernel.execute(f"import os, subprocess, sys; {closing}; print('x')")
     assert kernel.execute("1 + 1").outputs[0]["data"]["text/plain"] == "2"
+    loud = kernel.execute(
+        "_ = subprocess.run('seq 50000; seq 50000 >&2', shell=True, stdin=subprocess.DEVNULL)", timeout=60
+    )
+    assert loud.status == "ok"  # nobody hears it, but it is not stuck either
     kernel.restart()
+
+
+def test_what_a_child_prints_is_in_the_cells_output_to_the_last_line(kernel: Kernel) -> None:
+    # Without a kernel that waits for it, one cell in ten lacks its end.
+    kernel.execute("import subprocess")
+    for _ in range(60):
+        assert kernel.execute("_ = subprocess.run('seq 20000', shell=True)").text.endswith("\n19999\n20000")
+    mixed = kernel.execute(
+        "import sys\nprint('before', flush=True)\n_ = subprocess.run(['echo', 'child'], stdout=sys.stdout)\n"
+        "_ = subprocess.run('echo error >&2', shell=True)"
+    )
+    assert [(o["name"], o["text"]) for o in mixed.outputs] == [("stdout", "before\nchild\n"), ("stderr", "error\n")]
+
+
+def test_a_child_that_prints_without_end(kernel: Kernel) -> None:
+    endless = kernel.execute("import subprocess, time; child = subprocess.Popen('yes'); time.sleep(1)", timeout=60)
+    assert (endless.status, endless.truncated, endless.seconds < 15) == ("ok", True, True)
+    assert psutil.Process(kernel.pid).memory_info().rss < 400 * 2**20
+    assert kernel.execute("child.kill(); child.wait(); 1 + 1", timeout=60).status == "ok"
 
 
 # Which cell a message belongs to
@@ -300,7 +321,7 @@ def test_a_flood_of_messages_is_capped_and_does_not_starve_the_loop() -> None:
                 await asyncio.sleep(0.01)
                 ticks += 1
 
-        async with AsyncKernel(env=ENV, limits=Limits(outputs=10)) as kernel:
+        async with AsyncKernel(limits=Limits(outputs=10)) as kernel:
             ticking = asyncio.create_task(tick())
             result = await kernel.execute(
                 "from IPython.display import display\nfor i in range(5_000): display(i)", timeout=120
@@ -354,17 +375,9 @@ def test_an_enormous_line_display_value_and_error(kernel: Kernel) -> None:
     assert kernel.execute("1 + 1").text == "2"
 
 
-def test_a_flood_into_the_kernels_own_log(kernel: Kernel) -> None:
-    kernel.execute("kept = 'kept'")
-    flood = "import os, sys\nwhile True: os.write(sys.stderr._original_stdstream_copy, b'x' * 65536)"
-    result = kernel.execute(flood, timeout=0.5)
-    assert (result.status, result.state_lost) == ("timeout", False)
-    assert kernel.execute("kept").text == "'kept'"
-
-
 def test_a_message_too_long_to_receive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "LONGEST_MESSAGE", 2**20)
-    with Kernel(env=ENV, limits=QUICK) as kernel:
+    with Kernel(limits=QUICK) as kernel:
         kernel.execute("x = 1")
         shown = kernel.execute("print('before', flush=True); display({'text/plain': 'x' * 5_000_000}, raw=True)")
         assert (shown.status, shown.truncated, shown.text) == ("ok", True, "before\n" + TRUNCATED)
@@ -490,7 +503,7 @@ def test_restart_in_the_middle_of_a_cell(kernel: Kernel) -> None:
 @pytest.mark.parametrize(("code", "survives"), [("import time; time.sleep(60)", True), (STUBBORN, False)])
 def test_a_cancelled_call_does_not_leave_the_kernel_busy(code: str, survives: bool) -> None:
     async def main() -> None:
-        async with AsyncKernel(env=ENV, limits=QUICK) as kernel:
+        async with AsyncKernel(limits=QUICK) as kernel:
             await kernel.execute("kept = 'kept'")
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(kernel.execute(code, timeout=100), 0.5)
@@ -502,7 +515,7 @@ def test_a_cancelled_call_does_not_leave_the_kernel_busy(code: str, survives: bo
 
 def test_a_call_cancelled_twice_kills_the_kernel() -> None:
     async def main() -> None:
-        async with AsyncKernel(env=ENV, limits=Limits(interrupt_grace=60)) as kernel:
+        async with AsyncKernel(limits=Limits(interrupt_grace=60)) as kernel:
             call = asyncio.create_task(kernel.execute(STUBBORN, timeout=100))
             pid = kernel.pid
             for _ in range(2):
@@ -604,7 +617,7 @@ def test_two_kernels_at_once_and_many_starts_in_parallel(tmp_path: Path, monkeyp
 
 def test_closing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with nothing_left(tmp_path, monkeypatch):
-        kernel = Kernel(env=ENV, limits=QUICK)
+        kernel = Kernel(limits=QUICK)
         assert kernel.pid is None
         children = kernel.execute(
             "import subprocess\nfor new in (False, True):\n"
@@ -738,7 +751,7 @@ def test_a_program_that_forgets_to_close(tmp_path: Path, end: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
-        env=ENV | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,

@@ -1,7 +1,6 @@
 """The picture and the table of a cell's messages."""
 
 import json
-import os
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -22,7 +21,7 @@ from workbook.sandbox.timeline import Timeline, record
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
-    with Kernel(env={k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}) as shared:
+    with Kernel() as shared:
         yield shared
 
 

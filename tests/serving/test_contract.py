@@ -16,7 +16,8 @@ pytestmark = pytest.mark.llm
 
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
 GERMANY = [{"role": "user", "content": "What is the capital of Germany?"}]
-LONG = [{"role": "system", "content": "You are terse, exact and polite. " * 60}, *FRANCE]
+COUNT = [{"role": "user", "content": "Count from 1 to 10."}]
+LONG = [{"role": "system", "content": "You are terse, exact and polite. " * 25}, *FRANCE]
 MAX_MODEL_LEN = 1024
 
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -85,12 +86,12 @@ def test_it_knows_a_fact_and_says_what_that_took(llm: LLM) -> None:
 
 def test_a_greedy_reply_is_the_same_each_time(llm: LLM) -> None:
     question = [{"role": "user", "content": "Name a colour, and say why you like it."}]
-    assert len({llm.chat(question, max_tokens=16).text for _ in range(3)}) == 1
+    assert len({llm.chat(question, max_tokens=16).text for _ in range(2)}) == 1
 
 
 def test_a_seed_repeats_a_sample_and_another_seed_does_not(llm: LLM) -> None:
     question = [{"role": "user", "content": "Tell me a story."}]
-    one, same, other = (llm.chat(question, max_tokens=16, temperature=1.5, seed=seed).text for seed in (1, 1, 2))
+    one, same, other = (llm.chat(question, max_tokens=10, temperature=1.5, seed=seed).text for seed in (1, 1, 2))
     assert one == same
     assert one != other
 
@@ -118,12 +119,14 @@ def test_a_reply_cut_by_max_tokens_says_so(llm: LLM) -> None:
 
 
 def test_a_batch_equals_its_conversations_one_by_one(llm: LLM) -> None:
-    batch = [FRANCE, GERMANY, FRANCE, LONG]
+    # The first is the last to be done.
+    batch = [COUNT, FRANCE, GERMANY, LONG]
     together = llm.chat_batch(batch, max_tokens=16)
     alone = [llm.chat(messages, max_tokens=16) for messages in batch]
+    assert together[0].completion_tokens > together[1].completion_tokens
     assert [reply.text for reply in together] == [reply.text for reply in alone]
     assert [reply.prompt_tokens for reply in together] == [llm.count_tokens(messages) for messages in batch]
-    assert "Berlin" in together[1].text
+    assert "Berlin" in together[2].text
 
 
 def test_tokens_are_counted_as_the_tokenizer_does(llm: LLM) -> None:

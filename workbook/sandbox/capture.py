@@ -12,6 +12,7 @@ def capture_descriptors() -> None:
     import select
     import sys
     import threading
+    import time
     from typing import Any
 
     from IPython import get_ipython
@@ -37,7 +38,7 @@ def capture_descriptors() -> None:
 
         def watch() -> None:
             while select.select([source], [], [])[0] and pass_on():
-                pass
+                time.sleep(0.001)  # 64 MB/s at most: a child that prints without end must not fill our memory
 
         stream.fileno = lambda: descriptor  # for subprocess.run(..., stdout=sys.stdout)
         threading.Thread(target=watch, daemon=True).start()
