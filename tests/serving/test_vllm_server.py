@@ -27,6 +27,7 @@ STAND_IN = """
 import http.server, os, signal, subprocess, sys, time
 behaviour = os.environ["STAND_IN"]
 print("INFO arguments:", *sys.argv[1:], flush=True)
+print("INFO settings:", *(name for name in os.environ if name.startswith(("OMP", "VLLM"))), flush=True)
 # An engine core that neither signals nor its parent's death would end, in a session of its own.
 engine = "import signal, time; signal.signal(15, signal.SIG_IGN); print('core is up', flush=True); time.sleep(600)"
 subprocess.Popen([sys.executable, "-c", engine], start_new_session=True)
@@ -132,6 +133,23 @@ def test_a_server_that_dies_at_once_says_why(stand_in: Callable[[str], None]) ->
     arguments = log.read_text()
     assert "--num-gpu-blocks-override 17 --no-enable-prefix-caching --hf-overrides {" in arguments
     assert "--host 127.0.0.1" in arguments
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_settings_for_a_cpu_stay_away_from_a_gpu(
+    stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(serving, "vllm_built_for", lambda: device)
+    monkeypatch.setattr("workbook.device.select", lambda device: device)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    stand_in("fails")
+    with serving.serve(device=device) as server:
+        log = server.log.read_text()
+    assert "VLLM_NO_USAGE_STATS" in log
+    assert "VLLM_CPU_KVCACHE_SPACE" not in log
+    for setting in ("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "--enforce-eager", "--block-size 32"):
+        assert (setting in log) == (device == "cpu")
 
 
 def test_a_server_that_dies_in_use_says_so(stand_in: Callable[[str], None]) -> None:
