@@ -22,7 +22,7 @@
 # - write an agent loop in which the model cannot write anything but a tool call or an answer;
 # - say where a CPU's time goes in one agent step.
 #
-# *Time*: 60 minutes to read and try, about a minute to run. *Needs*: a CPU. The model is
+# *Time*: 60 minutes to read and try, one to two to run. *Needs*: a CPU. The model is
 # SmolLM2-135M-Instruct, which runs anywhere; on a GPU the same cells run unchanged.
 
 # %% tags=["parameters"]
@@ -282,8 +282,8 @@ after_death
 # 4. **A deadline is kept in three steps**: interrupt, wait, kill and restart. The caller is told
 #    whether variables survived.
 # 5. **Watch the process.** Death shows in the process table at once; on the wire it shows never.
-# 6. **Bound what is kept.** Past the cap go on reading (or the kernel blocks on a full buffer), and
-#    drop.
+# 6. **Bound what is kept.** Past the cap go on reading, and drop: if nobody reads, the queue fills,
+#    and the kernel drops messages that you wait for.
 # 7. **No one is at the keyboard**: `allow_stdin=False`, and `input()` fails instead of hanging.
 #
 # `workbook.sandbox.kernel` is these rules and little else. The cells that broke the others:
