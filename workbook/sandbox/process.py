@@ -213,7 +213,6 @@ class KernelProcess:
         for socket in self._sockets.values():
             poller.register(socket, zmq.POLLIN)
         await poller.poll(math.ceil(wait * 1000))
-        await asyncio.sleep(0)  # a poll that finds something does not yield, and a flood would starve the event loop
         return self._batch("shell", LONGEST_MESSAGE) + self._batch("iopub", longest)
 
     def _batch(self, channel: str, longest: int) -> list[Message]:
