@@ -1,0 +1,290 @@
+"""What the author of an exercise writes acceptance criteria with.
+
+A criterion is a short function with a docstring that students read. It puts questions to a student's work through a
+`Work`, and states what it expects:
+
+    @criterion(hint="Is the sum taken over all of the list?")
+    def adds_up(work: Work, rng: random.Random) -> None:
+        \"\"\"`total(numbers)` is the sum of the numbers.\"\"\"
+        numbers = [rng.randrange(1000) for _ in range(10)]
+        equal(work.call("total", numbers), sum(numbers))
+
+The judge runs it against a process of its own with a secret seed; a student's `check` runs the same function against
+the student's own objects with a public one.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import reprlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint, Handle
+
+if TYPE_CHECKING:
+    from workbook.serving import LLM
+
+__all__ = ["Failed", "NotRun", "Work", "criterion", "equal", "expect", "fails_with"]
+
+SECONDS = 60.0
+"""What a criterion may take, unless it says otherwise."""
+
+SETTLING = 5.0
+"""Seconds that what is being closed may take to be gone."""
+
+EXCHANGES = 6
+"""How many of the last questions a failed criterion shows."""
+
+Run = Callable[["Work", random.Random], float | None]
+
+
+class Failed(CriterionEnded):
+    """The work does not meet the criterion.
+
+    Attributes:
+        message: What was expected and what came.
+        hint: What mistake looks like that; empty for the criterion's own hint.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class NotRun(CriterionEnded):
+    """The criterion cannot be run here: the machine lacks what it needs."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """An acceptance criterion.
+
+    Attributes:
+        id: The `grade_id` of its cell: the function's name with dashes.
+        description: The function's docstring.
+        hint: Shown where a failed expectation has none of its own.
+        seconds: What it may take as a whole.
+        fresh: Whether it gets a process in which no other criterion has run.
+        run: The function. It may return the part of the points that is earned, from 0 to 1.
+    """
+
+    id: str
+    description: str
+    hint: str
+    seconds: float
+    fresh: bool
+    run: Run
+
+
+def criterion(*, hint: str, seconds: float = SECONDS, fresh: bool = False) -> Callable[[Run], Criterion]:
+    """Makes a criterion of a function `(work, rng)`; its docstring is what students read.
+
+    Args:
+        hint: What a student whose work fails should think about.
+        seconds: What it may take as a whole, on a busy machine.
+        fresh: Give it a process in which no other criterion has run.
+    """
+
+    def make(run: Run) -> Criterion:
+        import inspect
+
+        identity = run.__name__.replace("_", "-")
+        description = inspect.getdoc(run)
+        if not description:
+            raise TypeError(f"criterion {identity} has no docstring: students read it")
+        return Criterion(identity, description, hint, seconds, fresh, run)
+
+    return make
+
+
+class Work:
+    """A student's work: what their notebook has defined, in a process that only answers questions."""
+
+    def __init__(self, asker: Asker, llm: Callable[[], LLM]) -> None:
+        """Takes who puts the questions, and what gives the language model."""
+        self._asker = asker
+        self._llm = llm
+        self.exchanges: list[str] = []
+
+    def new(self, name: str, *arguments: Any, **keywords: Any) -> Proxy:
+        """Calls something that the notebook defines, a class for one, and leaves the result in its process."""
+        handle = self.ask("new", name, None, arguments, keywords)
+        return Proxy(self, handle)
+
+    def call(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+        """Calls a function that the notebook defines; returns the plain value that it gives."""
+        return self.ask("call", name, None, arguments, keywords)
+
+    def get(self, target: str | Proxy, attribute: str | None = None) -> Any:
+        """Returns the plain value of a name in the notebook, or of an attribute."""
+        return self.ask("get", target._handle if isinstance(target, Proxy) else target, attribute)
+
+    def drop(self, proxy: Proxy) -> None:
+        """Lets go of an object in the notebook's process."""
+        self.ask("drop", proxy._handle)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Fails the criterion if what is asked in the block is not answered within `seconds` of the block's begin."""
+        with self._asker.deadline(seconds):
+            yield
+
+    @contextmanager
+    def nothing_left(self) -> Iterator[None]:
+        """Fails the criterion if the block leaves a process, a thread or a socket file behind, seen from outside."""
+        before = self._asker.footprint()
+        yield
+        deadline = time.monotonic() + SETTLING
+        while left := _left(before, self._asker.footprint()):
+            if time.monotonic() > deadline:
+                raise Failed(f"left behind: {', '.join(left)}")
+            time.sleep(0.05)
+
+    def llm(self) -> LLM:
+        """Returns the language model: SmolLM2 on vLLM, one for all that is graded in a run.
+
+        Raises:
+            NotRun: vLLM or the weights are missing.
+        """
+        return self._llm()
+
+    def ask(
+        self,
+        verb: str,
+        target: str | Handle,
+        name: str | None = None,
+        arguments: tuple[Any, ...] = (),
+        keywords: dict[str, Any] | None = None,
+    ) -> Any:
+        """Puts a question, and notes it with its answer. See `autograder.asker.Asker.ask`."""
+        asked = target.label if isinstance(target, Handle) else target
+        asked += f".{name}" if name else ""
+        if verb in ("new", "call"):
+            given = [_short(item) for item in arguments] + [f"{k}={_short(v)}" for k, v in (keywords or {}).items()]
+            asked += f"({', '.join(given)})"
+        try:
+            answer = self._asker.ask(verb, target, name, arguments, keywords, label=asked)
+        except Exception as error:
+            self._note(asked, f"raised {_clip(str(error))}")
+            raise
+        self._note(asked, "" if verb in ("new", "drop") else _short(answer))
+        return answer
+
+    def _note(self, asked: str, came: str) -> None:
+        self.exchanges = [*self.exchanges, f"{asked} → {came}" if came else asked][-EXCHANGES:]
+
+
+class Proxy:
+    """An object in the notebook's process. `proxy.method(…)` calls its method there and returns the plain value."""
+
+    def __init__(self, work: Work, handle: Handle) -> None:
+        self._work = work
+        self._handle = handle
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def method(*arguments: Any, **keywords: Any) -> Any:
+            return self._work.ask("call", self._handle, name, arguments, keywords)
+
+        return method
+
+    def __enter__(self) -> Self:
+        entered = self._work.ask("new", self._handle, "__enter__")
+        return type(self)(self._work, Handle(entered.number, self._handle.label))
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            self._work.ask("new", self._handle, "__exit__", (None, None, None))
+        except CriterionEnded:
+            if kind is None:  # what has ended the block already says more
+                raise
+
+
+def equal(got: Any, wanted: Any, hint: str = "") -> None:
+    """Fails the criterion unless the two are of the same type and value, in all their parts.
+
+    Args:
+        got: What the work gave.
+        wanted: What it should be.
+        hint: What mistake looks like that.
+
+    Raises:
+        Failed: They differ.
+    """
+    if not _same(got, wanted):
+        raise Failed(f"expected {_short(wanted)}, got {_short(got)}", hint)
+
+
+def expect(condition: bool, message: str, hint: str = "") -> None:
+    """Fails the criterion unless the condition holds.
+
+    Args:
+        condition: What should hold.
+        message: What was expected and what came.
+        hint: What mistake looks like that.
+
+    Raises:
+        Failed: It does not.
+    """
+    if not condition:
+        raise Failed(message, hint)
+
+
+@contextmanager
+def fails_with(name: str, hint: str = "") -> Iterator[None]:
+    """Fails the criterion unless the block raises an exception of that class in the student's code.
+
+    Args:
+        name: The class, or one above it.
+        hint: What it means if nothing is raised, or something else.
+
+    Raises:
+        Failed: Nothing was raised, or an exception of another class.
+    """
+    try:
+        yield
+    except AnswerRaised as error:
+        if name in error.names:
+            return
+        raise Failed(f"expected {name}, got {error}", hint) from error
+    raise Failed(f"expected {name}, nothing was raised", hint)
+
+
+def _same(got: Any, wanted: Any) -> bool:
+    if type(got) is not type(wanted):
+        return False
+    if isinstance(wanted, list | tuple):
+        return len(got) == len(wanted) and all(map(_same, got, wanted))
+    if isinstance(wanted, dict):
+        keys = {(type(key), key) for key in got} == {(type(key), key) for key in wanted}  # True is not 1
+        return keys and all(_same(got[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, float) and math.isnan(wanted):
+        return math.isnan(got)
+    return bool(got == wanted)
+
+
+def _left(before: Footprint, after: Footprint) -> list[str]:
+    left = [f"process {name} ({pid})" for pid, name in after.processes.items() if pid not in before.processes]
+    if after.threads > before.threads:
+        left.append(f"threads: {after.threads - before.threads}")
+    return left + [f"socket {path}" for path in sorted(after.sockets - before.sockets)]
+
+
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 300
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
+
+
+def _short(value: Any) -> str:
+    if callable(value):
+        return f"<{getattr(value, '__name__', 'function')} of the judge>"
+    return _clip(_REPR.repr(value))
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= 600 else text[:600] + " … [shortened]"

@@ -1,0 +1,188 @@
+"""An exercise: a folder in `solutions/` with its notebook, its criteria, and answers that must pass or fail."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from autograder.acceptance import Criterion
+
+NAME = re.compile(r"ch\d\d_ex\d+_\w+")
+
+
+class ExerciseError(Exception):
+    """An exercise is not as an exercise must be: its author's mistake, never a student's."""
+
+
+class UnknownExerciseError(LookupError):
+    """A name on the command line is no exercise, or fits several."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """What an `acceptance.py` says.
+
+    Attributes:
+        criteria: By id, in the order of the file.
+        hides: Modules of `workbook` that would be the answer (`HIDES`); a worker has none of them.
+        preload: Modules that are imported before a worker is forked (`PRELOAD`), since the exercise uses them.
+    """
+
+    criteria: dict[str, Criterion]
+    hides: tuple[str, ...]
+    preload: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """An exercise of a course.
+
+    Attributes:
+        folder: `solutions/chNN_exM_name/` of the course.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Returns `chNN_exM_name`."""
+        return self.folder.name
+
+    @property
+    def root(self) -> Path:
+        """Returns the course's folder."""
+        return self.folder.parents[1]
+
+    @property
+    def source(self) -> Path:
+        """Returns the notebook with the reference solution, in percent format."""
+        return self.folder / f"{self.name}.py"
+
+    @property
+    def notebook(self) -> Path:
+        """Returns the notebook made from the source."""
+        return self.folder / f"{self.name}.ipynb"
+
+    @property
+    def released(self) -> Path:
+        """Returns the folder that students get."""
+        return self.root / "exercises" / self.name
+
+    @cached_property
+    def acceptance(self) -> Acceptance:
+        """Returns the criteria.
+
+        Raises:
+            ExerciseError: `acceptance.py` is missing, does not run, or has no criteria.
+        """
+        return load_acceptance(self.folder / "acceptance.py")
+
+    @cached_property
+    def points(self) -> dict[str, float]:
+        """Returns what each criterion is worth, in the notebook's order: the points of the graded cell of that id.
+
+        Raises:
+            ExerciseError: The notebook's graded cells and the criteria are not the same.
+            autograder.notebooks.NotebookError: The notebook cannot be read.
+        """
+        from autograder.notebooks import read_notebook
+
+        cells = [cell for cell in read_notebook(self.notebook).cells if is_judged(cell)]
+        points = {cell.metadata["nbgrader"]["grade_id"]: float(cell.metadata["nbgrader"]["points"]) for cell in cells}
+        cells_only, criteria_only = (
+            points.keys() - self.acceptance.criteria.keys(),
+            self.acceptance.criteria.keys() - points.keys(),
+        )
+        if cells_only:
+            raise ExerciseError(f"{self.name}: graded cells without a criterion: {', '.join(sorted(cells_only))}")
+        if criteria_only:
+            raise ExerciseError(f"{self.name}: criteria without a graded cell: {', '.join(sorted(criteria_only))}")
+        if len(points) < len(cells):
+            raise ExerciseError(f"{self.name}: a criterion has several graded cells")
+        return points
+
+
+def is_judged(cell: Any) -> bool:
+    """Returns whether the judge decides on a cell: a graded code cell in which students write nothing."""
+    about = cell["metadata"].get("nbgrader", {})
+    return cell["cell_type"] == "code" and bool(about.get("grade")) and not about.get("solution")
+
+
+def load_acceptance(path: Path) -> Acceptance:
+    """Runs an `acceptance.py`.
+
+    Raises:
+        ExerciseError: It is missing, does not run, or has no criteria.
+    """
+    if not path.is_file():
+        raise ExerciseError(f"{path} is missing: it holds the exercise's criteria")
+    name = f"acceptance_of_{path.parent.name}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ExerciseError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses in it look their module up
+    writes = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # the folder is released, and read by others
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ExerciseError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = writes
+    return _acceptance(module, path)
+
+
+def _acceptance(module: ModuleType, path: Path) -> Acceptance:
+    found = [value for value in vars(module).values() if isinstance(value, Criterion)]
+    criteria = {criterion.id: criterion for criterion in found}
+    if not criteria:
+        raise ExerciseError(f"{path} has no criteria: functions with @criterion")
+    return Acceptance(criteria, _names(module, "HIDES", path), _names(module, "PRELOAD", path))
+
+
+def _names(module: ModuleType, constant: str, path: Path) -> tuple[str, ...]:
+    names = getattr(module, constant, ())
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ExerciseError(f"{path}: {constant} must be a tuple of modules' names")
+    return names
+
+
+def find_exercises(root: Path) -> list[Exercise]:
+    """Returns a course's exercises, by name."""
+    folders = sorted(path for path in (root / "solutions").glob("*") if path.is_dir())
+    return [Exercise(folder) for folder in folders if NAME.fullmatch(folder.name)]
+
+
+def select_exercises(names: Sequence[str], root: Path) -> list[Exercise]:
+    """Returns the exercises that are meant, each once, in the order given; all where none is named.
+
+    Args:
+        names: An exercise's name, or a prefix that fits one only (`ch01_ex1`).
+        root: The course's folder.
+
+    Raises:
+        UnknownExerciseError: A name fits no exercise or several; the message lists them.
+    """
+    exercises = find_exercises(root)
+    if not names:
+        if not exercises:
+            raise UnknownExerciseError(f"no exercises in {root / 'solutions'}")
+        return exercises
+    return list(dict.fromkeys(_select(name, exercises) for name in names))
+
+
+def _select(name: str, exercises: list[Exercise]) -> Exercise:
+    fitting = [exercise for exercise in exercises if exercise.name == name]
+    fitting = fitting or [exercise for exercise in exercises if name and exercise.name.startswith(name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    problem = "fits several exercises" if fitting else "is no exercise"
+    listed = ", ".join(exercise.name for exercise in fitting or exercises) or "none yet"
+    raise UnknownExerciseError(f"'{name}' {problem}: {listed}")

@@ -1,0 +1,232 @@
+"""Grades notebooks: executes each in a box, asks it from outside, and writes the verdicts into its graded cells."""
+
+import copy
+import html
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from autograder.asker import Asker, BoxAsker, WorkerLost
+from autograder.exercises import Exercise, is_judged
+from autograder.judge import Verdict, judge
+from autograder.language_model import LanguageModel
+
+if TYPE_CHECKING:
+    from workbook.sandbox.isolation.server import Box, ForkServer
+
+CELL_TIMEOUT = 60  # seconds, of a cell of a submission
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What a submission has earned.
+
+    Attributes:
+        exercise: the exercise's name.
+        points: earned from the judge; what a person grades comes on top.
+        max_points: what the judge could give.
+        verdicts: one a criterion.
+        seed: of the inputs; with it the same inputs can be drawn again. Students do not see it.
+        seconds: how long grading took.
+    """
+
+    exercise: str
+    points: float
+    max_points: float
+    verdicts: list[Verdict]
+    seed: str
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        """Returns whether every criterion was run and is met."""
+        return all(verdict.state == "passed" for verdict in self.verdicts)
+
+
+class Grader:
+    """Grades submissions of any exercises. A context manager; threads may share it.
+
+    It holds a fork server for each exercise and at most one language model, each started when first needed.
+    """
+
+    def __init__(self, *, seed: str | None = None, cell_timeout: int = CELL_TIMEOUT) -> None:
+        """Prepares to grade.
+
+        Args:
+            seed: Of all inputs; None draws one. All submissions that one grader grades get the same inputs.
+            cell_timeout: Seconds that a cell of a submission may take.
+        """
+        self.seed = seed or secrets.token_hex(16)
+        self._cell_timeout = cell_timeout
+        self._model = LanguageModel()
+        self._servers: dict[str, ForkServer] = {}
+        self._starting = threading.Lock()
+
+    def grade(
+        self,
+        notebook: Any,
+        exercise: Exercise,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        until: str | None = None,
+    ) -> Grade:
+        """Grades a notebook, and writes into it what its cells put out and what the judge says.
+
+        Whatever the notebook does ends in verdicts. Each judged cell gets one result: as plain text the points, which
+        nbgrader reads, and as HTML the verdict with its hint. No seed stands in it.
+
+        Args:
+            notebook: An nbformat notebook with the exercise's graded cells.
+            exercise: What it is a submission of.
+            files: What lies beside it, by relative path.
+            until: Stop after this criterion.
+
+        Raises:
+            ExerciseError: The exercise is not as it must be.
+            workbook.sandbox.isolation.server.IsolationError: No box can be made: nothing was executed.
+        """
+        began = time.monotonic()
+        criteria = list(exercise.acceptance.criteria.values())
+        points = exercise.points
+        if until is not None:
+            last = next(index for index, criterion in enumerate(criteria) if criterion.id == until)
+            criteria = criteria[: last + 1]
+        seed = f"{self.seed}/{exercise.name}"
+        with _Workers(self._server(exercise), notebook, dict(files or {}), self._cell_timeout) as workers:
+            verdicts = [
+                replace(
+                    verdict,
+                    points=round(points[verdict.criterion] * verdict.fraction, 6),
+                    max_points=points[verdict.criterion],
+                )
+                for verdict in judge(criteria, workers.open, seed=seed, llm=self._model.get)
+            ]
+        _write(notebook, verdicts)
+        return Grade(
+            exercise=exercise.name,
+            points=sum(verdict.points for verdict in verdicts),
+            max_points=sum(verdict.max_points for verdict in verdicts),
+            verdicts=verdicts,
+            seed=self.seed,
+            seconds=round(time.monotonic() - began, 3),
+        )
+
+    def _server(self, exercise: Exercise) -> "ForkServer":
+        from autograder.check import IN_WORKER
+        from autograder.library import worker_library
+        from workbook.sandbox.isolation.server import ForkServer
+
+        with self._starting:
+            if exercise.name not in self._servers:
+                self._servers[exercise.name] = ForkServer(
+                    "autograder.worker",
+                    library=worker_library(exercise.acceptance.hides),
+                    preload=exercise.acceptance.preload,
+                    environment={IN_WORKER: "1"},
+                )
+            return self._servers[exercise.name]
+
+    def close(self) -> None:
+        """Ends the fork servers and the language model."""
+        for server in self._servers.values():
+            server.close()
+        self._servers.clear()
+        self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class _Workers:
+    """Boxes that have executed a notebook; the first one's outputs stay in it."""
+
+    def __init__(self, server: "ForkServer", notebook: Any, files: dict[str, bytes], cell_timeout: int) -> None:
+        self._server, self._notebook, self._files = server, notebook, files
+        self._cell_timeout = cell_timeout
+        self._slow: set[int] = set()  # cells that were ended at the deadline: not again
+        self._died = ""
+        self._first: Box | None = None
+
+    def __enter__(self) -> Self:
+        self._first = self._box(self._notebook)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._first is not None:
+            self._first.close()
+
+    @contextmanager
+    def open(self) -> Iterator[Asker]:
+        """Gives a process that has executed the notebook.
+
+        Raises:
+            WorkerLost: The notebook ends it.
+        """
+        if self._died:
+            raise WorkerLost(self._died)
+        box, self._first = self._first or self._box(copy.deepcopy(self._notebook)), None
+        try:
+            if self._died:
+                raise WorkerLost(self._died)
+            yield BoxAsker(box)
+        finally:
+            box.close()
+
+    def _box(self, notebook: Any) -> "Box":
+        from papermill.engines import papermill_engines
+
+        from autograder.sandboxed import ENGINE, Execution
+
+        box = self._server.box(files=self._files)
+        numbers = {id(cell): number for number, cell in enumerate(notebook.cells)}
+        execution = Execution(
+            box,
+            skip=lambda cell: is_judged(cell) or numbers.get(id(cell)) in self._slow,
+            cell_timeout=self._cell_timeout,
+        )
+        try:
+            papermill_engines.execute_notebook_with_engine(
+                ENGINE, notebook, kernel_name="python3", progress_bar=False, execution=execution
+            )
+        except BaseException:
+            box.close()
+            raise
+        self._slow |= execution.slow
+        self._died = execution.died
+        return box
+
+
+def _write(notebook: Any, verdicts: list[Verdict]) -> None:
+    from nbformat.v4 import new_output
+
+    by_id = {verdict.criterion: verdict for verdict in verdicts}
+    for cell in filter(is_judged, notebook.cells):
+        verdict = by_id.get(cell.metadata["nbgrader"]["grade_id"])
+        if verdict is None:
+            shown = {"text/plain": "0", "text/html": "<p>not judged</p>"}
+        else:
+            shown = {"text/plain": f"{verdict.points:g}", "text/html": verdict_html(verdict)}
+        cell.execution_count = None
+        cell.outputs = [new_output("execute_result", data=shown, execution_count=None)]
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """Returns what a student reads: the verdict, what was asked and came, and the hint. No seed."""
+    mark = {"passed": "✓", "failed": "✗", "not run": "–"}[verdict.state]
+    head = f"<b>{mark} {html.escape(verdict.criterion)}: {verdict.points:g} of {verdict.max_points:g}</b>"
+    parts = [f"<p>{head} ({verdict.state})</p>"]
+    if verdict.message:
+        parts.append(f"<p>{html.escape(verdict.message)}</p>")
+    if verdict.evidence:
+        lines = "\n".join(html.escape(line) for line in verdict.evidence)
+        parts.append(f"<pre>{lines}</pre>")
+    if verdict.hint:
+        parts.append(f"<p><i>Hint: {html.escape(verdict.hint)}</i></p>")
+    return "\n".join(parts)
