@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autograder.commands import notebooks, run
+from autograder.commands import check, grade, matrix, notebooks, release, run
 
 app = typer.Typer(
     help="Runs the workbook's chapters, makes its notebooks, and releases, checks and grades its exercises.",
@@ -15,6 +15,10 @@ app = typer.Typer(
 )
 app.command(help=run.HELP)(run.run)
 app.command()(notebooks.notebooks)
+app.command(help=release.HELP)(release.release)
+app.command(help=check.HELP)(check.check)
+app.command(help=grade.HELP)(grade.grade)
+app.command(help=matrix.HELP)(matrix.matrix)
 
 
 def main() -> None:

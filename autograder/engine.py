@@ -35,16 +35,18 @@ class Execution:
         left_behind: Names of processes that the notebook had started and that outlived its kernel; they were ended.
     """
 
-    def __init__(self, cwd: Path, timeout: int, on_cell: Callable[[Any], None]) -> None:
+    def __init__(self, cwd: Path, timeout: int, on_cell: Callable[[Any], None], *, past_errors: bool = False) -> None:
         """Prepares an execution.
 
         Args:
             cwd: The kernel's working directory.
             timeout: Limit of a cell, in seconds.
             on_cell: Is called with each code cell before it executes; what it raises ends the execution.
+            past_errors: Go on behind a cell that raises an error.
         """
         self.cwd = cwd
         self.timeout = timeout
+        self.past_errors = past_errors
         self.notebook: Any = None
         self.current: Any = None
         self.exit_status: int | None = None
@@ -171,6 +173,7 @@ class KernelEngine(Engine):  # type: ignore[misc]
                         ),
                         kernel_name=kernel_name,
                         timeout=execution.timeout,
+                        allow_errors=execution.past_errors,
                         iopub_timeout=60,  # a busy machine may need a while for large outputs
                         shell_timeout_interval=1,
                         on_cell_execute=execution.cell_starts,

@@ -180,26 +180,25 @@ class _Workers:
             box.close()
 
     def _box(self, notebook: Any) -> "Box":
-        from papermill.engines import papermill_engines
-
-        from autograder.sandboxed import ENGINE, Execution
+        from autograder.sandboxed import Execution, execute_notebook
+        from workbook.sandbox.isolation.cells import TIMED_OUT
 
         box = self._server.box(files=self._files)
-        numbers = {id(cell): number for number, cell in enumerate(notebook.cells)}
+        slow = {id(cell) for index, cell in enumerate(notebook.cells) if index in self._slow}
         execution = Execution(
             box,
-            skip=lambda cell: is_judged(cell) or numbers.get(id(cell)) in self._slow,
+            skip=lambda cell: is_judged(cell) or id(cell) in slow,
             cell_timeout=self._cell_timeout,
+            on_cell=lambda cell: None,
         )
         try:
-            papermill_engines.execute_notebook_with_engine(
-                ENGINE, notebook, kernel_name="python3", progress_bar=False, execution=execution
-            )
+            execute_notebook(notebook, execution)
         except BaseException:
             box.close()
             raise
-        self._slow |= execution.slow
-        self._died = execution.died
+        self._slow |= {run.index for run in execution.cells if run.error == TIMED_OUT}
+        if execution.died:
+            self._died = f"the process that ran the notebook died: {execution.died}"
         return box
 
 

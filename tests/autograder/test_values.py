@@ -18,9 +18,24 @@ def crossed(value: object) -> object:
 
 
 PLAIN = [
-    None, True, 0, -(10**40), 1.5, "", "a\n\"'\\é\ud800", [], [1, [2.0]], {}, {"a": {"b": None}}, (1, ("x",)), b"\x00\xff",
-    {"$tuple": 1}, {1: "a", (2, 3): "b"}, {True: 1}, [(b"",)],
-]  # fmt: skip
+    None,
+    True,
+    0,
+    -(10**40),
+    1.5,
+    "",
+    "a\n\"'\\é\ud800",
+    [],
+    [1, [2.0]],
+    {},
+    {"a": {"b": None}},
+    (1, ("x",)),
+    b"\x00\xff",
+    {"$tuple": 1},
+    {1: "a", (2, 3): "b"},
+    {True: 1},
+    [(b"",)],
+]
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=repr)
@@ -76,10 +91,25 @@ class Colour(enum.IntEnum):
 
 
 REFUSED = [
-    Text("a"), Always(), Colour.RED, collections.OrderedDict(), {1, 2}, frozenset(), bytearray(), range(2), 1j, object, len,
-    torch.nn.Parameter(torch.zeros(1)), torch.zeros(2).to_sparse(), [Text("a")], {"a": Always()}, {Text("a"): 1},
-    10**5000, torch.zeros(1, dtype=torch.complex64),
-]  # fmt: skip
+    Text("a"),
+    Always(),
+    Colour.RED,
+    collections.OrderedDict(),
+    {1, 2},
+    frozenset(),
+    bytearray(),
+    range(2),
+    1j,
+    object,
+    len,
+    torch.nn.Parameter(torch.zeros(1)),
+    torch.zeros(2).to_sparse(),
+    [Text("a")],
+    {"a": Always()},
+    {Text("a"): 1},
+    10**5000,
+    torch.zeros(1, dtype=torch.complex64),
+]
 
 
 @pytest.mark.parametrize("value", REFUSED, ids=lambda value: str(type(value)))

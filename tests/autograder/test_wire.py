@@ -141,12 +141,12 @@ def test_exceptions_come_back_as_names_and_text(asker: LocalAsker) -> None:
         with pytest.raises(AnswerRaised) as caught:
             asker.ask("call", "fail", arguments=[kind])
         assert caught.value.names[0] == name
-    with pytest.raises(AnswerRaised, match="Unprintable: .its text cannot be had"):
+    with pytest.raises(AnswerRaised, match=r"Unprintable: .*text cannot be had"):
         asker.ask("call", "fail_unprintably")
 
 
 def test_callbacks_are_answered_by_the_judge(asker: LocalAsker) -> None:
-    assert asker.ask("call", "apply", arguments=[lambda a, b: a + [b], [1], (2,)]) == [1, (2,)]
+    assert asker.ask("call", "apply", arguments=[lambda a, b: [*a, b], [1], (2,)]) == [1, (2,)]
     assert asker.ask("call", "apply_in_thread", arguments=[lambda text: text * 2, "ab"]) == "abab"
 
 

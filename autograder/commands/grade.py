@@ -1,0 +1,55 @@
+"""`autograder grade`."""
+
+from typing import Annotated
+
+import typer
+
+from autograder.commands.common import end, json_fields, root
+from autograder.grade_report import GradeReport, SubmissionGrade
+from autograder.judge import Verdict
+
+HELP = f"""Grade what students have submitted: submitted/<student>/<exercise>/, as nbgrader lays it out.
+
+Each submission is executed in a sandbox and judged from outside; points go into gradebook.db, the graded notebook into
+autograded/. What is graded already, to the end and with the same contents, is left as it is. `nbgrader autograde` and
+formgrader grade in the same way.
+
+Exit status: 0 if every submission is graded, whatever its points; 1 if one could not be; 2 for an exercise or a
+submission that does not exist; 130 after Ctrl-C.
+
+With --json, stdout has one object, a GradeReport:
+
+{json_fields(GradeReport, SubmissionGrade, Verdict)}
+"""
+
+
+def grade(
+    exercise: Annotated[
+        str | None,
+        typer.Argument(help="A name, or a prefix such as ch01_ex1. Default: all.", show_default=False),
+    ] = None,
+    student: Annotated[
+        list[str] | None, typer.Option("--student", metavar="NAME", help="Only this student's; repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also what is graded already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Grades submissions."""
+    from autograder.exercises import UnknownExerciseError, select_exercises
+    from autograder.grade_submissions import NoSubmissionError
+    from autograder.gradebook import GradebookError
+    from autograder.show_grades import grade_and_show
+    from workbook.sandbox.isolation.server import available
+
+    folder = root()
+    reason = available()
+    if reason:
+        end(f"grading needs a sandbox for students' code: {reason}", 1)
+    try:
+        exercises = select_exercises([exercise] if exercise else [], folder)
+        status = grade_and_show(exercises, student or [], force=force, as_json=as_json)
+    except (UnknownExerciseError, NoSubmissionError) as error:
+        end(str(error), 2)
+    except (GradebookError, OSError) as error:
+        end(str(error), 1)
+    raise typer.Exit(status)
