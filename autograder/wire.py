@@ -60,7 +60,10 @@ class Responder:
             answer = {"refused": str(error)} if type(error) is ValueRefused else {"error": self._described(error)}
         with self._turn:
             self._questions -= 1
-            self._channel.send({"id": message["id"], **answer}, sent)
+            try:
+                self._channel.send({"id": message["id"], **answer}, sent)
+            except Exception as error:  # noqa: BLE001 - the channel has bounds of its own
+                self._channel.send({"id": message["id"], "refused": str(error)})
 
     def _carry_out(self, message: dict[str, Any], blobs: Sequence[bytes], sent: list[bytes]) -> dict[str, Any]:
         verb, target = message["verb"], message["target"]

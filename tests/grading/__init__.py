@@ -1,0 +1,1 @@
+"""What stands between students' submissions, the grader and nbgrader."""
