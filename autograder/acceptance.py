@@ -171,7 +171,8 @@ class Work:
         try:
             answer = self._asker.ask(verb, target, name, arguments, keywords, label=asked)
         except Exception as error:
-            self._note(asked, f"raised {_clip(str(error))}")
+            said = "raised " if isinstance(error, AnswerRaised) else ""
+            self._note(asked, said + _clip(str(error)))
             raise
         self._note(asked, "" if verb in ("new", "drop") else _short(answer))
         return answer

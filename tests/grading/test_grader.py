@@ -20,7 +20,7 @@ from autograder.acceptance import equal, expect, criterion
 HIDES = ("workbook.sandbox.kernel",)
 
 
-@criterion(hint="Add the two.", seconds=5)
+@criterion(hint="Add the two.", seconds=10)
 def adds(work, rng):
     """`add(a, b)` is their sum."""
     a, b = rng.randrange(10**9), rng.randrange(10**9)
