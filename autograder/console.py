@@ -27,7 +27,7 @@ def run_and_show(
     from autograder.interruption import Interruption
     from autograder.run import run_chapters  # takes seconds: papermill, nbclient
 
-    errors = _console(stderr=True)
+    errors = make_console(stderr=True)
     with Interruption() as interruption, RunProgress(errors) as progress:
         report = run_chapters(
             chapters,
@@ -42,7 +42,7 @@ def run_and_show(
     if as_json:
         sys.stdout.write(report.to_json() + "\n")
     else:
-        output = _console()
+        output = make_console()
         for table in tables(report):
             output.print()
             output.print(table)
@@ -51,7 +51,8 @@ def run_and_show(
     return 0 if report.passed else 1
 
 
-def _console(stderr: bool = False) -> Console:
+def make_console(stderr: bool = False) -> Console:
+    """Returns a console for stdout or stderr; wide enough for a table where that is no terminal."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=120)
 

@@ -1,0 +1,91 @@
+"""What grading a course's submissions found: as data, as JSON, and as a table."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from autograder.judge import Verdict
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+State = Literal["graded", "graded before", "not graded"]
+
+
+@dataclass(frozen=True)
+class SubmissionGrade:
+    """A student's submission of an exercise.
+
+    Attributes:
+        exercise: its name.
+        student: whose it is.
+        state: "graded"; "graded before" with the same contents, so not again; "not graded": see failure.
+        points: earned from the judge; what a person grades comes on top, late penalties go off in the gradebook.
+        max_points: what the judge could give.
+        verdicts: one a criterion, in order.
+        problems: what was found wrong with the submission and repaired or left out, a sentence each.
+        failure: why it could not be graded; empty where it was.
+        seconds: how long it took.
+    """
+
+    exercise: str
+    student: str
+    state: State
+    points: float = 0.0
+    max_points: float = 0.0
+    verdicts: list[Verdict] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    failure: str = ""
+    seconds: float = 0.0
+
+    @property
+    def first_failed(self) -> str:
+        """Returns the first criterion that is not met, or why there is no verdict."""
+        unmet = (verdict for verdict in self.verdicts if verdict.state != "passed")
+        first = next((f"{verdict.criterion} ({verdict.state})" for verdict in unmet), "")
+        return self.failure or first
+
+
+@dataclass(frozen=True)
+class GradeReport:
+    """A run of `autograder grade`.
+
+    Attributes:
+        complete: every submission is graded, whatever its points.
+        interrupted: it was ended by Ctrl-C; submissions after that are not listed.
+        seconds: wall time.
+        submissions: by exercise and student.
+    """
+
+    complete: bool
+    interrupted: bool
+    seconds: float
+    submissions: list[SubmissionGrade]
+
+    def to_json(self) -> str:
+        """Returns the report as one JSON object."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def table(report: GradeReport) -> "Table":
+    """Returns a line a submission."""
+    from rich.table import Table
+    from rich.text import Text
+
+    lines = Table("exercise", "student", box=None, pad_edge=False)
+    for name in ("points", "of"):
+        lines.add_column(name, justify="right")
+    lines.add_column("what failed first")
+    lines.add_column("seconds", justify="right")
+    for grade in report.submissions:
+        graded = grade.state != "not graded"
+        style = "" if graded else "red"
+        lines.add_row(
+            grade.exercise,
+            Text(grade.student),
+            f"{grade.points:g}" if graded else "–",
+            f"{grade.max_points:g}" if graded else "–",
+            Text(grade.first_failed, style),
+            f"{grade.seconds:.1f}" if grade.state == "graded" else grade.state,
+        )
+    return lines

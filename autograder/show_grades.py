@@ -1,0 +1,45 @@
+"""Grades submissions and shows it: progress on stderr, a table or JSON on stdout, and the exit status."""
+
+import sys
+from collections.abc import Sequence
+
+from autograder.console import make_console
+from autograder.exercises import Exercise
+from autograder.grade_report import SubmissionGrade, table
+
+
+def grade_and_show(exercises: Sequence[Exercise], students: Sequence[str], *, force: bool, as_json: bool) -> int:
+    """Grades submissions (see `autograder.grade_submissions`).
+
+    Returns:
+        The exit status: 0 if every submission is graded, 1 if not, 130 after Ctrl-C.
+
+    Raises:
+        NoSubmissionError: There is no submission, or none of a student who was named.
+        GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
+    """
+    from autograder.grade_submissions import grade_submissions
+    from autograder.grading import Grader
+
+    errors = make_console(stderr=True)
+
+    def starts(exercise: str, student: str) -> None:
+        status.update(f"{exercise}: {student}")
+
+    def ended(grade: SubmissionGrade) -> None:
+        came = grade.failure or f"{grade.points:g} of {grade.max_points:g}"
+        lines = [f"{grade.exercise}: {grade.student}: {grade.state}: {came}"]
+        for line in [*lines, *(f"    {problem}" for problem in grade.problems)]:
+            errors.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with errors.status("") as status, Grader() as grader:
+        report = grade_submissions(exercises, students, grader, force=force, on_start=starts, on_grade=ended)
+    if as_json:
+        sys.stdout.write(report.to_json() + "\n")
+    else:
+        output = make_console()
+        output.print()
+        output.print(table(report))
+    if report.interrupted:
+        return 130
+    return 0 if report.complete else 1
