@@ -29,6 +29,7 @@ from autograder.course import RECORD, students_of
 from autograder.exercises import Exercise, UnknownExerciseError, find_exercises, is_judged
 from autograder.files import write_atomically
 from autograder.gradebook import PATIENCE, GradebookError, open_gradebook, read_release, register
+from autograder.presentation import make_presentable
 from autograder.restoration import restored
 from autograder.submissions import read_submission
 
@@ -135,7 +136,7 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
         notebook = restored(self._release, self._submission)
         grade = self._a_grader().grade(notebook, self._exercise, files=self._submission.files)
         check_outputs(notebook)
-        _drop_output_metadata(notebook)
+        make_presentable(notebook)
         output, resources = self.exporter.from_notebook_node(notebook, resources)
         self.write_single_notebook(output, resources)
         record = {
@@ -206,14 +207,6 @@ def check_outputs(notebook: Any) -> None:
                 f"the cell '{settings['grade_id']}' has no points from 0 to {settings['points']:g}: is exercises/ as "
                 "`autograder release` makes it now?"
             )
-
-
-def _drop_output_metadata(notebook: Any) -> None:
-    """Templates write some of it into tags without quotes: a picture's width could be a script."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "metadata" in output:
-                output.metadata = {}
 
 
 def read_record(folder: Path) -> dict[str, Any]:

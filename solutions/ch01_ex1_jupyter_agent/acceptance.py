@@ -9,8 +9,8 @@ from typing import Any
 
 from autograder.acceptance import Proxy, Work, criterion, equal, expect, fails_with
 
-HIDES = ("workbook.sandbox.kernel", "workbook.sandbox.process", "workbook.sandbox.outputs")
-HIDES += ("workbook.sandbox.capture", "workbook.sandbox.agent")
+HIDES: tuple[str, ...] = ("workbook.sandbox.kernel", "workbook.sandbox.process")
+HIDES += ("workbook.sandbox.outputs", "workbook.sandbox.capture", "workbook.sandbox.agent")
 PRELOAD = ("jsonschema", "jupyter_client")
 
 LIMIT = 100_000  # characters of output that are kept
@@ -57,9 +57,7 @@ def values_and_state(work: Work, rng: random.Random) -> None:
         hint = "The value needs a line of its own."
         equal(agent.execute(f"print({a}, end=''); {b}"), f"{a}\n{b}", hint)
         pause = f"import time; print({a}, flush=True); time.sleep(0.3); print({b})"
-        equal(
-            agent.execute(pause), f"{a}\n{b}", "The first output is not all: when is a cell done?"
-        )
+        equal(agent.execute(pause), f"{a}\n{b}", "The first output is not all of it.")
         order = f"import sys; print(1); print({a}, file=sys.stderr); print(3)"
         hint = "A kernel has one buffer for stdout and one for stderr: make them one."
         equal(agent.execute(order), f"1\n{a}\n3", hint)
@@ -68,15 +66,13 @@ def values_and_state(work: Work, rng: random.Random) -> None:
 @criterion(hint="The reply has the exception's name (`ename`) and its text (`evalue`).")
 def exceptions_are_text(work: Work, rng: random.Random) -> None:
     """An exception is `Error: <name>: <message>` after what was printed; the next call works."""
-    a, text = number(rng), word(rng)
-    raising = (
-        f"class {text.title()}(Exception): pass\nprint({a}, end='')\nraise {text.title()}({a})"
-    )
+    a, text, name = number(rng), word(rng), word(rng).title()
+    raising = f"class {name}(Exception): pass\nprint({a}, end='')\nraise {name}({a})"
     with work.new("JupyterAgent") as agent:
         equal(agent.execute("1 / 0"), "Error: ZeroDivisionError: division by zero")
         equal(agent.execute(f"raise ValueError({text!r})"), f"Error: ValueError: {text}")
         hint = "The error needs a line of its own."
-        equal(agent.execute(raising), f"{a}\nError: {text.title()}: {a}", hint)
+        equal(agent.execute(raising), f"{a}\nError: {name}: {a}", hint)
         begins(agent.execute("def broken(:"), "Error: SyntaxError: ")
         equal(agent.execute(f"print({a})"), str(a), "Was something of the failed cell left over?")
 
@@ -278,6 +274,7 @@ def a_real_model_is_served(work: Work, rng: random.Random) -> None:
     task = "Look up ages, add numbers, answer. An example:\n" + "\n".join(sums)
     with work.new("JupyterAgent") as agent:
         agent.register_tool("age_of", age_of, fields(name={"type": "string"}))
+        equal(agent.execute("print(6)"), "6")
         model = RealModel(work.llm())
         given = agent.solve(task, model, max_steps=12)
     expect(model.actions != [], "the model was not asked")
@@ -311,16 +308,16 @@ class Script:
     def was_told(self, *wanted: str) -> None:
         """Expects that each prompt appends to the one before: the reply, what came of it."""
         equal(len(self.prompts), len(wanted) + 1, "The model is asked once for each reply.")
-        for number, text in enumerate(wanted):
-            before, after = self.prompts[number : number + 2]
+        for step, text in enumerate(wanted):
+            before, after = self.prompts[step : step + 2]
             hint = "Append two messages. Change nothing, drop no failure, forget nothing."
             longer = type(after) is list and len(after) > 2 and after[:-2] == before
-            expect(longer, f"prompt {number + 2} is not prompt {number + 1} and two more", hint)
-            said = {"role": "assistant", "content": self.replies[number]}
+            expect(longer, f"prompt {step + 2} is not prompt {step + 1} and two more", hint)
+            said = {"role": "assistant", "content": self.replies[step]}
             equal(after[-2], said, "The reply goes back as the model wrote it.")
             told = after[-1] if type(after[-1]) is dict else {}
             equal(told.get("role"), "user", "What came of a reply is a user message.")
-            shown = f"prompt {number + 2} ends with {str(told.get('content'))!r:.300}"
+            shown = f"prompt {step + 2} ends with {str(told.get('content'))!r:.300}"
             expect(text in str(told.get("content")), f"{text!r} is missing: {shown}")
 
 

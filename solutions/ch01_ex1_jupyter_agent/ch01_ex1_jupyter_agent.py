@@ -110,11 +110,11 @@
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Any, Self
 
 import jsonschema
@@ -146,9 +146,8 @@ from autograder.check import check
 # </details>
 # <details><summary>Hint 3: what is there to close?</summary>
 #
-# Four things: `self.client.stop_channels()`, `self.manager.shutdown_kernel(now=True)` (which kills
-# the kernel's process group), `self.context.destroy(linger=0)` (which ends ZeroMQ's threads), and
-# `self.private.cleanup()`.
+# Three things: `self.client.stop_channels()`, `self.manager.shutdown_kernel(now=True)` (which kills
+# the kernel's process group and ends ZeroMQ's threads), and `self.private.cleanup()`.
 # </details>
 
 
@@ -159,13 +158,9 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         self.private = tempfile.TemporaryDirectory(prefix="kernel-")
         path = f"{self.private.name}/kernel"  # the defaults would collide between kernels
-        self.context = zmq.Context()
-        self.manager = KernelManager(
-            transport="ipc", ip=path, connection_file=f"{path}.json", context=self.context
-        )
+        self.manager = KernelManager(transport="ipc", ip=path, connection_file=f"{path}.json")
         options = {"extra_arguments": ["--HistoryManager.enabled=False"], "cwd": str(folder)}
-        quiet = subprocess.DEVNULL
-        self.manager.start_kernel(stdout=quiet, stderr=quiet, **options)
+        self.manager.start_kernel(stdout=DEVNULL, stderr=DEVNULL, **options)
         self.client = self.manager.client()
         self.client.start_channels(hb=False, stdin=False, control=False)
         try:
@@ -190,7 +185,6 @@ class Kernel:
         ### BEGIN SOLUTION
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
-        self.context.destroy(linger=0)
         self.private.cleanup()
         ### END SOLUTION
 
@@ -277,7 +271,7 @@ class Cell:
 
 # %% nbgrader={"grade": false, "grade_id": "executor", "locked": false, "schema_version": 3, "solution": true, "task": false}
 class Executor:
-    """Executes cells in a kernel of its own, which starts when it is first needed."""
+    """Executes cells in a kernel of its own. `execute` and `gather` are yours."""
 
     def __init__(self) -> None:
         self.folder = Path.cwd()
@@ -292,11 +286,9 @@ class Executor:
         ### END SOLUTION
 
     def start(self, code: str) -> Cell:
-        """Sends a cell to the kernel, a new one where there is none."""
-        ### BEGIN SOLUTION
+        """Sends a cell to the kernel, to a new one where there is none."""
         self.kernel = self.kernel or Kernel(self.folder)
         return Cell(self.kernel, code)
-        ### END SOLUTION
 
     def gather(self, cell: Cell, seconds: float) -> None:
         """Gives the cell its messages until it is done or the time is over."""
@@ -309,11 +301,9 @@ class Executor:
 
     def close(self) -> None:
         """Ends the kernel, if there is one."""
-        ### BEGIN SOLUTION
         kernel, self.kernel = self.kernel, None
         if kernel is not None:
             kernel.close()
-        ### END SOLUTION
 
     def __enter__(self) -> Self:
         return self

@@ -2,43 +2,50 @@
 
 import contextlib
 import threading
+from collections.abc import Set
 from typing import Self
 
 import psutil
 
-INTERVAL = 0.1  # seconds between two looks
+INTERVAL = 0.05  # seconds between two looks
+PATIENCE = 20  # seconds that processes have to end
 
 
 class Descendants:
     """All that a process has started, and what that has started: also what has outlived its parent by now.
 
-    It looks again and again, so that what lives shorter than INTERVAL may escape it: such a process is not left behind.
+    It looks again and again. What lives shorter than INTERVAL may escape it, and is not left behind.
     """
 
     def __init__(self, pid: int) -> None:
-        """Starts no look before it is entered.
-
-        Args:
-            pid: Of the process.
-        """
+        """Takes the process; looks while it is entered."""
         self._root = psutil.Process(pid)
-        self._seen: set[psutil.Process] = set()
+        self._commands: dict[psutil.Process, str] = {}
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._looking = threading.Thread(target=self._look_on, daemon=True)
 
-    def ever(self) -> set[psutil.Process]:
-        """Those that were seen, living or not."""
+    def ever(self) -> dict[psutil.Process, str]:
+        """Those that were seen, living or not, with their command lines."""
         self._look()
         with self._lock:
-            return set(self._seen)
+            return dict(self._commands)
 
     def living(self) -> set[psutil.Process]:
         """Those that live."""
         return {process for process in self.ever() if _lives(process)}
 
+    def left(self, before: Set[psutil.Process] = frozenset()) -> dict[psutil.Process, str]:
+        """Those that live and go on living, with their command lines, but for those that were there `before`."""
+        _, alive = psutil.wait_procs(self.living() - before, timeout=PATIENCE)
+        commands = self.ever()
+        return {process: commands[process] for process in alive if _lives(process)}
+
     def _look(self) -> None:
-        with contextlib.suppress(psutil.Error), self._lock:
-            self._seen |= set(self._root.children(recursive=True))
+        with contextlib.suppress(psutil.Error):
+            for process in self._root.children(recursive=True):
+                with contextlib.suppress(psutil.Error), self._lock:
+                    if process not in self._commands:
+                        self._commands[process] = " ".join(process.cmdline())
 
     def _look_on(self) -> None:
         while not self._ended.wait(INTERVAL):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.descendants import Descendants
@@ -102,7 +101,7 @@ def _serve(command: list[str], folder: Path, home: Path) -> Iterator[Lab]:
         try:
             yield Lab(_address(server, log), log, descendants)
         finally:
-            living = descendants.living()
+            descendants.ever()  # a last look, since what loses its parent is not found any more
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
             try:
@@ -110,7 +109,7 @@ def _serve(command: list[str], folder: Path, home: Path) -> Iterator[Lab]:
             except subprocess.TimeoutExpired:
                 os.killpg(server.pid, signal.SIGKILL)
                 server.wait()
-            _, left = psutil.wait_procs(living | descendants.living(), timeout=20)
+            left = descendants.left()
             for process in left:
                 process.kill()
     assert not left, f"JupyterLab has left processes behind: {left}"
@@ -166,13 +165,23 @@ def write_cells(page: Page, panel: Locator, sources: Mapping[int, str]) -> None:
         page.keyboard.insert_text(source)  # as if pasted: the editor adds no indents and no brackets
 
 
-def run_all(page: Page, panel: Locator, timeout: float) -> None:
-    """Runs all cells and waits up to `timeout` seconds until none is pending and the kernel is idle."""
+def run_all(page: Page, panel: Locator, timeout: float, *, above: int | None = None) -> None:
+    """Runs all cells, or those above one, and waits until none is pending and the kernel is idle.
+
+    Args:
+        page: Where the notebook is open.
+        panel: The notebook.
+        timeout: Seconds that it may take.
+        above: The place of the first cell that is not run.
+    """
     # A prompt's number from before, and an idle kernel, are there before the run starts as well: first see a change.
     prompts = panel.locator(".jp-CodeCell .jp-InputPrompt")
     before = prompts.first.inner_text()
+    if above is not None:
+        panel.locator(".jp-Notebook .jp-Cell").nth(above).locator(".jp-InputPrompt").click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.locator('li[data-command="runmenu:run-all"]').click()
+    command = "runmenu:run-all" if above is None else "notebook:run-all-above"
+    page.locator(f'li[data-command="{command}"]').click()
     expect(prompts.first).not_to_have_text(before, timeout=30_000)
     expect(prompts.filter(has_text="[*]")).to_have_count(0, timeout=timeout * 1000)
     panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=30_000)

@@ -39,18 +39,13 @@ class Executor:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-
-# %% nbgrader={"grade_id": "jupyter-agent"}
-class JupyterAgent(Agent):
-    """The coroutines: tasks that end when the first of cell, process and deadline does."""
-
     async def begin(self) -> None:
         """Starts a kernel and makes its stdout and stderr one."""
         self.private = tempfile.TemporaryDirectory(prefix="agent-")
         path = f"{self.private.name}/kernel"
         self.manager = AsyncKernelManager(transport="ipc", ip=path, connection_file=f"{path}.json")
-        quiet = subprocess.DEVNULL
-        await self.manager.start_kernel(cwd=str(self.folder), stdout=quiet, stderr=quiet)
+        folder = str(self.folder)
+        await self.manager.start_kernel(cwd=folder, stdout=DEVNULL, stderr=DEVNULL)
         self.client = self.manager.client()
         self.client.start_channels()
         await self.client.wait_for_ready(timeout=60)
@@ -121,3 +116,8 @@ class JupyterAgent(Agent):
                 output.add_line(content["data"]["text/plain"])
             elif kind == "status" and content["execution_state"] == "idle":
                 return
+
+
+# %% nbgrader={"grade_id": "jupyter-agent"}
+class JupyterAgent(Agent):
+    """All of it is there already."""

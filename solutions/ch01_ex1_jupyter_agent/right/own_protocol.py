@@ -55,6 +55,7 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import sys
 
 
@@ -109,11 +110,6 @@ class Executor:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-
-# %% nbgrader={"grade_id": "jupyter-agent"}
-class JupyterAgent(Agent):
-    """The same ends of a cell as with Jupyter's messages."""
-
     def execute(self, code: str, timeout: float = 10.0) -> str:
         """Returns what the cell printed, its value, its error."""
         output, self.error, why = Output(), "", f"TimeoutError: {timeout:g} s are over"
@@ -145,3 +141,8 @@ class JupyterAgent(Agent):
             if not alive:
                 raise OSError("nobody will answer")
         return False
+
+
+# %% nbgrader={"grade_id": "jupyter-agent"}
+class JupyterAgent(Agent):
+    """All of it is there already."""

@@ -10,7 +10,7 @@ class Executor:
 
     def __init__(self) -> None:
         self.folder = Path.cwd()
-        self.manager, self.client = start_new_kernel(stderr=subprocess.DEVNULL)
+        self.manager, self.client = start_new_kernel(stderr=DEVNULL)
 
     def execute(self, code: str, timeout: float = 10.0) -> str:
         """Returns the first message's text, or else its exception's name."""

@@ -2,19 +2,18 @@
 # killed_by: close-leaves-nothing
 
 # %% nbgrader={"grade_id": "kernel"}
+import signal
+
+
 class Kernel:
     """A kernel's process and the channels to it. All but `close` is given."""
 
     def __init__(self, folder: Path) -> None:
         self.private = tempfile.TemporaryDirectory(prefix="kernel-")
         path = f"{self.private.name}/kernel"  # the defaults would collide between kernels
-        self.context = zmq.Context()
-        self.manager = KernelManager(
-            transport="ipc", ip=path, connection_file=f"{path}.json", context=self.context
-        )
+        self.manager = KernelManager(transport="ipc", ip=path, connection_file=f"{path}.json")
         options = {"extra_arguments": ["--HistoryManager.enabled=False"], "cwd": str(folder)}
-        quiet = subprocess.DEVNULL
-        self.manager.start_kernel(stdout=quiet, stderr=quiet, **options)
+        self.manager.start_kernel(stdout=DEVNULL, stderr=DEVNULL, **options)
         self.client = self.manager.client()
         self.client.start_channels(hb=False, stdin=False, control=False)
         try:
@@ -36,4 +35,4 @@ class Kernel:
 
     def close(self) -> None:
         """Kills the process, and removes sockets, threads and files."""
-        self.manager.shutdown_kernel(now=True)
+        self.manager.signal_kernel(signal.SIGKILL)

@@ -13,13 +13,9 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         self.private = tempfile.TemporaryDirectory(prefix="kernel-")
         path = f"{self.private.name}/kernel"  # the defaults would collide between kernels
-        self.context = zmq.Context()
-        self.manager = KernelManager(
-            transport="ipc", ip=path, connection_file=f"{path}.json", context=self.context
-        )
+        self.manager = KernelManager(transport="ipc", ip=path, connection_file=f"{path}.json")
         options = {"extra_arguments": ["--HistoryManager.enabled=False"], "cwd": str(folder)}
-        quiet = subprocess.DEVNULL
-        self.manager.start_kernel(stdout=quiet, stderr=quiet, **options)
+        self.manager.start_kernel(stdout=DEVNULL, stderr=DEVNULL, **options)
         self.client = self.manager.client()
         self.client.start_channels(hb=False, stdin=False, control=False)
         try:
@@ -46,5 +42,5 @@ class Kernel:
             psutil.Process(self.manager.provisioner.pid).kill()
         while self.manager.is_alive():
             time.sleep(0.01)
-        self.context.destroy(linger=0)
+        self.manager.cleanup_resources()
         self.private.cleanup()

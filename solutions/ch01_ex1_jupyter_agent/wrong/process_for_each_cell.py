@@ -2,6 +2,7 @@
 # killed_by: values-and-state
 
 # %% nbgrader={"grade_id": "jupyter-agent"}
+import subprocess
 import sys
 
 
@@ -11,7 +12,6 @@ class JupyterAgent(Agent):
     def execute(self, code: str, timeout: float = 10.0) -> str:
         """Returns what the process printed."""
         command = [sys.executable, "-c", code]
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(command, check=False, text=True, timeout=timeout, **pipes)
         return done.stdout.removesuffix("\n")

@@ -41,7 +41,7 @@ class Cell:
 
 # %% nbgrader={"grade_id": "executor"}
 class Executor:
-    """Executes cells in a kernel of its own, which starts when it is first needed."""
+    """Executes cells in a kernel of its own. `execute` and `gather` are yours."""
 
     def __init__(self) -> None:
         self.folder = Path.cwd()
@@ -54,7 +54,7 @@ class Executor:
         return cell.output.finished(cell.error)
 
     def start(self, code: str) -> Cell:
-        """Sends a cell to the kernel, a new one where there is none."""
+        """Sends a cell to the kernel, to a new one where there is none."""
         if self.kernel is None:
             self.kernel = Kernel(self.folder)
             while self.kernel.receive(1.0):  # what preparing it has caused

@@ -8,13 +8,9 @@ class Kernel:
     def __init__(self, folder: Path) -> None:
         self.private = tempfile.TemporaryDirectory(prefix="kernel-")
         path = f"{self.private.name}/kernel"  # the defaults would collide between kernels
-        self.context = zmq.Context()
-        self.manager = KernelManager(
-            transport="ipc", ip=path, connection_file=f"{path}.json", context=self.context
-        )
+        self.manager = KernelManager(transport="ipc", ip=path, connection_file=f"{path}.json")
         options = {"extra_arguments": ["--HistoryManager.enabled=False"], "cwd": str(folder)}
-        quiet = subprocess.DEVNULL
-        self.manager.start_kernel(stdout=quiet, stderr=quiet, **options)
+        self.manager.start_kernel(stdout=DEVNULL, stderr=DEVNULL, **options)
         self.client = self.manager.client()
         self.client.start_channels(hb=False, stdin=False, control=False)
         try:
@@ -37,5 +33,4 @@ class Kernel:
         """Kills the process, and removes sockets, threads and files."""
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
-        self.context.destroy(linger=0)
         self.private.cleanup()

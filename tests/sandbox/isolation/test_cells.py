@@ -71,6 +71,11 @@ def test_a_death_gives_its_reason(server: ForkServer, code: str, reason: str) ->
         assert run(box, "1")[0] == CellEnd(DIED, None, reason)
 
 
+def test_half_a_character_before_a_death_is_not_lost(box: Box) -> None:
+    _, messages = run(box, "import os; os.write(1, b'half \\xc3'); os._exit(0)")
+    assert printed(messages) == "half \ufffd"
+
+
 def test_a_closed_box_executes_nothing(server: ForkServer) -> None:
     box = server.box()
     box.close()

@@ -1,12 +1,9 @@
 """What a running cell prints and shows, as kernel messages on a channel. Used inside a box."""
 
-import fcntl
 import io
 import json
 import os
-import termios
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -21,7 +18,6 @@ _SINGLE_LINES = 1000
 """So many of a cell's lines are sent one by one, and outlive a crash; after them comes a flood, sent in blocks."""
 
 _BLOCK = 1 << 13  # characters
-_READING = 0.02  # seconds
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 
@@ -78,7 +74,6 @@ class Messages:
             return
         with self._lock:
             self.flush()
-            _let_host_read()
             self._send(kind, content)
 
     def print(self, name: str, text: str) -> None:
@@ -102,7 +97,6 @@ class Messages:
         with self._lock:
             if not self._held:
                 return
-            _let_host_read()
             text, self._held, self._size = "".join(self._held), [], 0
             left = MAX_PRINTED - self._printed
             if not text or left <= 0:
@@ -161,20 +155,6 @@ def _plain(content: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps(json_clean(content), default=json_default, allow_nan=False)
     plain: dict[str, Any] = json.loads(text)
     return plain
-
-
-def _let_host_read() -> None:
-    """Waits a moment for the host to read what subprocesses have written to the pipes: it came first."""
-    deadline = time.monotonic() + _READING
-    while any(_unread(descriptor) for descriptor in _DESCRIPTORS.values()) and time.monotonic() < deadline:
-        time.sleep(_READING / 100)
-
-
-def _unread(descriptor: int) -> bool:
-    try:
-        return fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)) != bytes(4)
-    except OSError:
-        return False  # the student's code has put something else there
 
 
 def _write(descriptor: int, text: str) -> None:

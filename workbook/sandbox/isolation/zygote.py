@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,8 +24,10 @@ from workbook.sandbox.isolation.channel import Channel, ChannelClosed
 from workbook.sandbox.isolation.confinement import StepError, confine, step
 from workbook.sandbox.isolation.limits import Limits
 
-# The first process of a box's PID namespace: it does nothing, and the kernel reaps for it, for it ignores SIGCHLD.
-_INIT = ["/bin/sh", "-c", "trap '' CHLD; exec sleep infinity"]
+# The first process of a box's PID namespace, which inherits its orphans: it does nothing, and ignores SIGCHLD, so that
+# the kernel reaps them. This process cannot ignore it in its place: it would not learn how its workers end.
+_IGNORING = ["/usr/bin/env", "--ignore-signal=CHLD"]
+_INIT = [*_IGNORING, "sleep", "infinity"]
 
 
 def main() -> NoReturn:
@@ -33,6 +36,8 @@ def main() -> NoReturn:
     control.set_inheritable(False)
     sys.argv[:] = [what["entry"]]
     try:
+        with step("trying env, of GNU coreutils 8.31 or newer"):
+            subprocess.run([*_IGNORING, "true"], check=True)
         with step("compiling the system call filter"):
             program = seccomp.compile_filter()
         for name in what["preload"]:
