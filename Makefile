@@ -8,7 +8,7 @@ PORT ?= 8888
 BIN := $(abspath $(VENV))/bin
 # Tools call each other by name, so the environment's come first on the PATH.
 IN_VENV = PATH="$(BIN):$$PATH"
-LINTED := workbook autograder requirements tests $(wildcard chapters solutions)
+LINTED := workbook autograder requirements tests nbgrader_config.py $(wildcard chapters solutions)
 TYPED := workbook autograder requirements tests $(wildcard chapters/*.py solutions/*/*.py)
 
 .DEFAULT_GOAL := help
@@ -39,8 +39,9 @@ lint: setup ## Check style and types of modules and notebooks
 run: setup ## Execute all chapters; fail unless every cell ran without error
 	@$(IN_VENV) autograder run
 
-notebooks: setup ## Make the .ipynb files from the .py files, or take edits back (FROM=ipynb)
+notebooks: setup ## Make the .ipynb files from the .py files, or take edits back (FROM=ipynb); release exercises
 	@$(IN_VENV) autograder notebooks $(if $(FROM),--from $(FROM))
+	@$(IN_VENV) autograder release
 
 lock: setup ## Resolve the dependencies in pyproject.toml anew and write the locks
 	@$(IN_VENV) python -m requirements.lock

@@ -189,7 +189,6 @@ class _Workers:
             box,
             skip=lambda cell: is_judged(cell) or id(cell) in slow,
             cell_timeout=self._cell_timeout,
-            on_cell=lambda cell: None,
         )
         try:
             execute_notebook(notebook, execution)
@@ -211,7 +210,7 @@ def _write(notebook: Any, verdicts: list[Verdict]) -> None:
         if verdict is None:
             shown = {"text/plain": "0", "text/html": "<p>not judged</p>"}
         else:
-            shown = {"text/plain": f"{verdict.points:g}", "text/html": verdict_html(verdict)}
+            shown = {"text/plain": f"{verdict.points:.12g}", "text/html": verdict_html(verdict)}
         cell.execution_count = None
         cell.outputs = [new_output("execute_result", data=shown, execution_count=None)]
 

@@ -37,7 +37,6 @@ class Execution:
         box: Where its cells run; a shell waits there (see `autograder.worker`).
         skip: Tells of a code cell whether it is passed over.
         cell_timeout: Limit of a cell, in seconds.
-        on_cell: Is called with each code cell before it executes; what it raises ends the execution.
         cells: The code cells that were executed, in order.
         died: Why the box is dead, and since which cell; None while it lives.
     """
@@ -45,7 +44,6 @@ class Execution:
     box: Box
     skip: Callable[[Any], bool]
     cell_timeout: float
-    on_cell: Callable[[Any], None]
     cells: list[CellRun] = field(default_factory=list)
     died: str | None = None
 
@@ -90,7 +88,6 @@ def _execute(execution: Execution, outputs: NotebookOutputs, cell: Any, index: i
     if execution.died:
         cell_outputs.error(DIED, f"not executed: the process had ended before ({execution.died})")
         return False
-    execution.on_cell(cell)
     began = time.monotonic()
     end = execute(execution.box, cell.source, execution.cell_timeout, cell_outputs.add)
     cell_outputs.flush()

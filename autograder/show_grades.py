@@ -8,7 +8,9 @@ from autograder.exercises import Exercise
 from autograder.grade_report import SubmissionGrade, table
 
 
-def grade_and_show(exercises: Sequence[Exercise], students: Sequence[str], *, force: bool, as_json: bool) -> int:
+def grade_and_show(
+    exercises: Sequence[Exercise], students: Sequence[str], *, force: bool, seed: str | None, as_json: bool
+) -> int:
     """Grades submissions (see `autograder.grade_submissions`).
 
     Returns:
@@ -32,7 +34,7 @@ def grade_and_show(exercises: Sequence[Exercise], students: Sequence[str], *, fo
         for line in [*lines, *(f"    {problem}" for problem in grade.problems)]:
             errors.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    with errors.status("") as status, Grader() as grader:
+    with errors.status("") as status, Grader(seed=seed) as grader:
         report = grade_submissions(exercises, students, grader, force=force, on_start=starts, on_grade=ended)
     if as_json:
         sys.stdout.write(report.to_json() + "\n")

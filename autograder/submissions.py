@@ -84,11 +84,6 @@ def read_submission(folder: Path, name: str) -> Submission:
     return Submission(cells, files, submitted, problems, _digest(text, files, submitted))
 
 
-def submission_files(folder: Path) -> dict[str, bytes]:
-    """Returns the regular files of a submission by their path in it, but for notebooks and what is out of bounds."""
-    return {} if folder.is_symlink() else _other_files(folder, [])
-
-
 def _digest(notebook: bytes, files: dict[str, bytes], submitted: datetime | None) -> str:
     parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     whole = [hashlib.sha256(notebook).hexdigest(), sorted(parts.items()), str(submitted)]

@@ -32,6 +32,9 @@ def grade(
         list[str] | None, typer.Option("--student", metavar="NAME", help="Only this student's; repeatable.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is graded already.")] = False,
+    seed: Annotated[
+        str | None, typer.Option(help="Draw the inputs of an earlier run again: its verdicts.json has the seed.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Grades submissions."""
@@ -47,7 +50,7 @@ def grade(
         end(f"grading needs a sandbox for students' code: {reason}", 1)
     try:
         exercises = select_exercises([exercise] if exercise else [], folder)
-        status = grade_and_show(exercises, student or [], force=force, as_json=as_json)
+        status = grade_and_show(exercises, student or [], force=force, seed=seed, as_json=as_json)
     except (UnknownExerciseError, NoSubmissionError) as error:
         end(str(error), 2)
     except (GradebookError, OSError) as error:

@@ -44,9 +44,8 @@ def execution(
     *,
     timeout: float = 60,
     skip: Callable[[Any], bool] = lambda cell: False,
-    on_cell: Callable[[Any], None] = lambda cell: None,
 ) -> Execution:
-    return Execution(box, skip=skip, cell_timeout=timeout, on_cell=on_cell)
+    return Execution(box, skip=skip, cell_timeout=timeout)
 
 
 def execute(box: Box, nb: Any, timeout: float = 60) -> Execution:
@@ -169,21 +168,11 @@ def test_old_outputs_go_and_skipped_cells_are_not_executed(box: Box) -> None:
     for cell in nb.cells:
         cell.outputs = [nbformat.v4.new_output("stream", text="old")]
         cell.execution_count = 9
-    begun: list[str] = []
-    this = execution(box, skip=lambda cell: cell.source == "x = 2", on_cell=lambda cell: begun.append(cell.source))
+    this = execution(box, skip=lambda cell: cell.source == "x = 2")
     execute_notebook(nb, this)
-    assert begun == ["x = 1", "x"]
     assert [names(cell) for cell in nb.cells] == [[], [], ["1"]]
     assert [cell.execution_count for cell in nb.cells] == [1, None, 2]
     assert [run.index for run in this.cells] == [0, 2]
-
-
-def test_what_progress_raises_ends_the_run(box: Box) -> None:
-    def stop(cell: Any) -> None:
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        execute_notebook(notebook("1"), execution(box, on_cell=stop))
 
 
 @pytest.mark.parametrize(

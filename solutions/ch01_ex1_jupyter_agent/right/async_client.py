@@ -64,9 +64,8 @@ class Executor:
         if self.manager is None:
             await self.begin()
         output, self.error = Output(), ""
-        cell = asyncio.ensure_future(
-            self.cell(self.client.execute(code, allow_stdin=False), output)
-        )
+        request = self.client.execute(code, allow_stdin=False)
+        cell = asyncio.ensure_future(self.cell(request, output))
         death = asyncio.ensure_future(self.death())
         why = f"TimeoutError: {timeout:g} s are over"
         await asyncio.wait({cell, death}, timeout=timeout, return_when="FIRST_COMPLETED")
@@ -92,10 +91,9 @@ class Executor:
         """Reads both channels to the cell's end."""
         printed = asyncio.ensure_future(self.printed(request, output))
         try:
-            while (reply := await self.client.get_shell_msg())["parent_header"][
-                "msg_id"
-            ] != request:
-                pass
+            reply = await self.client.get_shell_msg()
+            while reply["parent_header"].get("msg_id") != request:
+                reply = await self.client.get_shell_msg()
             content = reply["content"]
             if content["status"] == "error":
                 self.error = f"{content['ename']}: {content['evalue']}"

@@ -7,7 +7,8 @@ class JupyterAgent(Agent):
 
     def execute(self, code: str, timeout: float = 10.0) -> str:
         """Returns the output; gives up at the deadline, and leaves the cell running."""
-        self.gather(cell := self.start("None"), timeout)
+        if self.kernel is None:
+            self.gather(self.start("None"), 60.0)
         output = Output()
 
         def take(message: dict[str, Any]) -> None:
@@ -16,7 +17,7 @@ class JupyterAgent(Agent):
             elif message["msg_type"] == "execute_result":
                 output.add_line(message["content"]["data"]["text/plain"])
 
-        client = cell.kernel.client
+        client = self.kernel.client
         try:
             reply = client.execute_interactive(
                 code, allow_stdin=False, timeout=timeout, output_hook=take

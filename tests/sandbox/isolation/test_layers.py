@@ -150,10 +150,9 @@ def test_only_some_kinds_of_sockets_exist(box: Box, family: int, kind: int, prot
             ask(box, expression)
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86-64 has 32-bit calls beside its own")
 def test_programs_of_another_machine_are_killed(box: Box) -> None:
     """The 32-bit calls of x86-64 go past a filter that looks at 64-bit numbers alone."""
-    if os.uname().machine != "x86_64":
-        unavailable("only x86-64 has 32-bit calls beside its own")
     code = "b8 14 00 00 00 cd 80 c3"  # mov eax, 20 (getpid); int 0x80; ret
     statements = f"""
 import ctypes, mmap
@@ -209,6 +208,20 @@ def test_the_control_group_bounds_processes(server: ForkServer) -> None:
         ask(bomb, "count", FORK_BOMB)
         assert int((group / "pids.current").read_text()) <= 20
     assert not group.exists()
+
+
+@only_as_root
+def test_the_control_group_bounds_processor_time(server: ForkServer) -> None:
+    if "cpu" not in cgroups.find().parents:
+        unavailable("no control group can be made here")
+    statements = """
+import time
+start = time.monotonic()
+while time.monotonic() < start + 1:
+    pass
+"""
+    with server.box(Limits(cpus=0.1)) as box:
+        assert ask(box, "time.process_time() / (time.monotonic() - start)", statements) < 0.5
 
 
 def test_a_memory_bomb_fills_only_its_box(server: ForkServer, box: Box) -> None:

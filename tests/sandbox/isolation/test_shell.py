@@ -1,5 +1,6 @@
 """The shell inside a box."""
 
+import os
 import re
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def box(server: ForkServer) -> Iterator[Box]:
         yield box
 
 
-def test_building_it_leaves_nothing_that_a_fork_would_break() -> None:
+def test_building_it_leaves_nothing_that_a_fork_would_break(tmp_path: Path) -> None:
     code = """
 import os, sys, threading
 from workbook.sandbox.isolation.shell import Shell
@@ -43,7 +44,8 @@ assert asyncio.get_event_loop_policy()._local._loop is None
 ours = [name for name in sys.modules if name.startswith("workbook.sandbox.")]
 assert all(name.startswith("workbook.sandbox.isolation") for name in ours), ours
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path.cwd())
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path.cwd(), env=environment)
 
 
 def test_last_value_is_the_result_and_names_stay(box: Box) -> None:

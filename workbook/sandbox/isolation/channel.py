@@ -146,7 +146,7 @@ def pack(message: dict[str, Any], blobs: Sequence[bytes] = ()) -> bytes:
 
 def _message(text: bytes) -> dict[str, Any]:
     try:
-        message = json.loads(text)
+        message = json.loads(text.decode())  # of bytes it would let half a pair through
         if b"\\ud" in text.lower():  # an escaped half of a pair makes a string that no file can take
             json.dumps(message, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:

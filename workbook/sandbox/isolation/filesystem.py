@@ -57,6 +57,9 @@ def build_root(new: Path, library: Mapping[str, str], users: Mapping[str, int]) 
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, copy)
     _hide({Path(inside).parts[0].removesuffix(".py") for inside in library}, new)
+    for source in library.values():
+        if (new / source.lstrip("/")).exists():
+            raise OSError(f"{source} lies in a folder of the system or of Python, which boxes can read: move it elsewhere")
     os.chdir(new)
     linux.mount("proc", "proc", "proc", _PROC_FLAGS)
     linux.pivot_root()

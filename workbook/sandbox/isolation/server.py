@@ -245,7 +245,8 @@ class ForkServer:
             for descriptor in (init, worker):
                 undo.callback(os.close, descriptor)
             stdout, stderr, status = read
-            box = Box(
+            with _building("looking at it"):
+                box = Box(
                 channel=channel,
                 pipes={stdout: "stdout", stderr: "stderr"},
                 status=status,
