@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
@@ -264,10 +264,8 @@ def test_after_a_failure_and_for_a_fresh_one_there_is_a_new_process() -> None:
 
 
 def test_a_notebook_that_ends_its_process_fails_every_criterion() -> None:
-    @contextmanager
-    def open_worker() -> Iterator[Asker]:
+    def open_worker() -> AbstractContextManager[Asker]:
         raise WorkerLost("cell 2 ended it: exit status 1")
-        yield
 
     criteria = [made("a", lambda work: None), made("b", lambda work: None)]
     verdicts = list(judge(criteria, open_worker, seed="s", llm=no_model))

@@ -171,7 +171,9 @@ def test_what_a_callback_raises_is_raised_where_it_is_called(asker: LocalAsker) 
     def undecodable() -> None:
         b"\xff".decode()
 
-    ask = lambda function: asker.ask("call", "name_of_what_is_raised", arguments=[function])  # noqa: E731
+    def ask(function: Callable[[], None]) -> str:
+        return str(asker.ask("call", "name_of_what_is_raised", arguments=[function]))
+
     assert ask(missing) == "FileNotFoundError: no such file: a"
     assert ask(strange) == "RuntimeError: OwnError: 'odd'"
     assert ask(undecodable).startswith("RuntimeError: UnicodeDecodeError")

@@ -174,15 +174,16 @@ def run_all(page: Page, panel: Locator, timeout: float, *, above: int | None = N
         timeout: Seconds that it may take.
         above: The place of the first cell that is not run.
     """
-    # A prompt's number from before, and an idle kernel, are there before the run starts as well: first see a change.
+    # A kernel that is idle, and numbers from before, are there before the run starts as well. So blank the first number:
+    # when there is one again, all cells are marked as pending.
     prompts = panel.locator(".jp-CodeCell .jp-InputPrompt")
-    before = prompts.first.inner_text()
+    prompts.first.evaluate("prompt => { prompt.textContent = '' }")
     if above is not None:
         panel.locator(".jp-Notebook .jp-Cell").nth(above).locator(".jp-InputPrompt").click()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     command = "runmenu:run-all" if above is None else "notebook:run-all-above"
     page.locator(f'li[data-command="{command}"]').click()
-    expect(prompts.first).not_to_have_text(before, timeout=30_000)
+    expect(prompts.first).to_have_text(re.compile(r"\[(\*|\d+)\]"), timeout=30_000)
     expect(prompts.filter(has_text="[*]")).to_have_count(0, timeout=timeout * 1000)
     panel.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=30_000)
 

@@ -60,7 +60,11 @@ def test_it_has_its_own_user(server: ForkServer, box: Box) -> None:
         assert len({user.real for user in users}) == 3
         assert all(user.real == user.effective == user.saved >= 1 << 30 for user in users)
         assert ask(box, "[os.getuid(), os.getgid(), *os.getgroups()]", "import os") == [users[0].real] * 2
-        assert ask(box, "pwd.getpwuid(os.getuid()).pw_name", "import pwd") == ask(box, "os.environ['USER']")
+
+
+def test_its_user_has_a_name(box: Box) -> None:
+    assert re.fullmatch(r"box\d+", ask(box, "pwd.getpwuid(os.getuid()).pw_name", "import os, pwd"))
+    assert ask(box, "os.environ['USER'] == os.environ['LOGNAME'] == pwd.getpwuid(os.getuid()).pw_name") is True
 
 
 def test_it_cannot_reach_its_init(box: Box) -> None:

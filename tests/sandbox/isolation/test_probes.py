@@ -29,7 +29,7 @@ def failures(found: list[probes.Probe]) -> dict[str, probes.Probe]:
 @pytest.mark.usefixtures("sandboxes")
 def test_all_layers_hold_for_root() -> None:
     found = probes.probe()
-    assert len(found) == 18
+    assert len(found) == 19
     assert all(probe.detail for probe in found)
     assert set(failures(found)) == {f"control group: {GROUPS[name]}" for name in cgroups.find().missing}
 
@@ -46,7 +46,7 @@ for one in probe():
     lines = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     ).stdout.splitlines()
-    assert len(lines) == 18
+    assert len(lines) == 19
     failed = {line.split("|")[1]: line.split("|")[2] for line in lines if line.startswith("False")}
     assert set(failed) == {"user ID", *(f"control group: {name}" for name in GROUPS.values())}
     assert all("run as root" in remedy for remedy in failed.values())

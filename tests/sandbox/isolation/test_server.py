@@ -187,6 +187,13 @@ def test_a_library_file_that_is_missing_is_named() -> None:
         ForkServer("evaluator", library={"../evaluator.py": Path("/nowhere")})
 
 
+def test_a_library_that_boxes_could_read_whole_is_refused() -> None:
+    """A checkout in such a folder would show its solutions to the boxes."""
+    inside = Path(psutil.__file__)
+    with pytest.raises(IsolationError, match=r"psutil/__init__\.py lies in a folder of the system or of Python"):
+        ForkServer("evaluator", library={**EVALUATOR, "other.py": inside})
+
+
 def test_limits_are_above_zero() -> None:
     with pytest.raises(ValueError, match="memory must be above zero, not 0"):
         Limits(memory=0)

@@ -78,7 +78,6 @@ class Box:
         self._status, self._init, self._worker = status, init, worker
         self.group, self._limits, self._on_close = group, limits, on_close
         self.pid, self._init_pid = _pid(worker), _pid(init)
-        self._namespace = Path(f"/proc/{self._init_pid}/ns/pid").stat().st_ino
         self._reason: str | None = None
         self._output: list[tuple[str, bytes]] = []
         self._output_left = limits.output
@@ -156,14 +155,14 @@ class Box:
                 self._signal(self._worker, signal.SIGINT)
 
     def processes(self) -> list[psutil.Process]:
-        """The worker and all that it started and that still runs, wherever its parent has gone."""
+        """The worker and all that it started, wherever their parents have gone, zombies among them."""
         found = []
-        for pid in psutil.pids():
-            try:
-                if pid != self._init_pid and Path(f"/proc/{pid}/ns/pid").stat().st_ino == self._namespace:
-                    found.append(psutil.Process(pid))
-            except (OSError, psutil.NoSuchProcess):
-                continue  # gone meanwhile, or of another user
+        with suppress(FileNotFoundError):  # then nothing of it is left
+            namespace = Path(f"/proc/{self._init_pid}/ns/pid").readlink()
+            for pid in psutil.pids():
+                with suppress(OSError, psutil.NoSuchProcess):  # gone meanwhile, or of another user
+                    if pid != self._init_pid and Path(f"/proc/{pid}/ns/pid").readlink() == namespace:
+                        found.append(psutil.Process(pid))
         return found
 
     @property

@@ -59,9 +59,8 @@ def confine(
     with step("offering itself where this machine runs out of memory"):
         Path("/proc/self/oom_score_adj").write_text("1000")
     if not privileged:
-        with step(
-            "making its user namespace"
-        ):  # not earlier: mounting /proc needs the outer one; the process limit counts in it
+        # Not earlier, for mounting /proc needs the outer one; not later, for the limit of processes counts in it.
+        with step("making its user namespace"):
             linux.unshare(linux.CLONE_NEWUSER)
             linux.map_ids(uid, 0, 0)
     with step("setting resource limits"):
@@ -85,10 +84,7 @@ def _limit(limits: Limits, *, bounded: bool) -> None:
     cpu = limits.cpu_seconds
     wanted = {
         resource.RLIMIT_CPU: (cpu, cpu + _GRACE),
-        resource.RLIMIT_CORE: (
-            1,
-            1,
-        ),  # with 0 a crash handler of this machine would still be sent the memory; 1 is "none"
+        resource.RLIMIT_CORE: (1,) * 2,  # none at all; with 0 this machine's crash handler would be sent the memory
         resource.RLIMIT_FSIZE: (max(limits.workspace, limits.temporary, limits.shared_memory),) * 2,
         resource.RLIMIT_MEMLOCK: (8 * MIB,) * 2,
         resource.RLIMIT_NOFILE: (1024,) * 2,

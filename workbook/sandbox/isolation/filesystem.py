@@ -59,7 +59,7 @@ def build_root(new: Path, library: Mapping[str, str], users: Mapping[str, int]) 
     _hide({Path(inside).parts[0].removesuffix(".py") for inside in library}, new)
     for source in library.values():
         if (new / source.lstrip("/")).exists():
-            raise OSError(f"{source} lies in a folder of the system or of Python, which boxes can read: move it elsewhere")
+            raise OSError(f"{source} lies in a folder of the system or of Python, where boxes can read it: move it")
     os.chdir(new)
     linux.mount("proc", "proc", "proc", _PROC_FLAGS)
     linux.pivot_root()
@@ -116,10 +116,10 @@ def _show(path: Path, new: Path, *, as_link: bool = True) -> None:
 
 def _hide(names: set[str], new: Path) -> None:
     """Covers what the environment holds of the library's packages: a module left out of the library is then nowhere."""
-    for folder in sys.path:
-        place = new / folder.lstrip("/")
+    for folder in filter(None, sys.path):
         for name in names:
-            if folder and (place / name).is_dir():
-                linux.mount("hidden", str(place / name), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=4k")
-            if folder and (place / f"{name}.py").is_file():
-                linux.mount("/dev/null", str(place / f"{name}.py"), None, linux.MS_BIND)
+            place = new / folder.lstrip("/") / name
+            if place.is_dir():
+                linux.mount("hidden", str(place), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755,size=4k")
+            if (module := place.with_name(f"{name}.py")).is_file():
+                linux.mount("/dev/null", str(module), None, linux.MS_BIND)

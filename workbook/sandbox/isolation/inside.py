@@ -74,6 +74,12 @@ def fork(most: int) -> int:
     return children
 
 
+def python() -> str | None:
+    """What goes wrong where a program that is started here imports a package of the environment."""
+    done = subprocess.run([sys.executable, "-c", "import psutil"], capture_output=True, text=True, check=False)
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1] if done.returncode else None
+
+
 def allocate(size: int) -> bool:
     """Whether another process can have and fill so much memory."""
     script = f"keep = bytearray({size})"
@@ -81,5 +87,5 @@ def allocate(size: int) -> bool:
 
 
 _TRIALS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (write, exists, connect, make_socket, unshare, fork, allocate)
+    function.__name__: function for function in (write, exists, connect, make_socket, unshare, fork, python, allocate)
 }

@@ -137,6 +137,13 @@ def _read_only(trials: _Trials) -> _Found:
     )
 
 
+@_layer("Python environment")
+def _python(trials: _Trials) -> _Found:
+    if error := trials.python():
+        return False, f"a program in a box cannot use it: {error}", f"chmod -R a+rX {sys.prefix} {sys.base_prefix}"
+    return True, f"programs in a box can use {sys.prefix}"
+
+
 @_layer("file systems of bounded size")
 def _sizes(trials: _Trials) -> _Found:
     sizes = {"/workspace": _LIMITS.workspace, "/tmp": _LIMITS.temporary, "/dev/shm": _LIMITS.shared_memory}

@@ -215,8 +215,8 @@ class ForkServer:
 
     def _logged(self) -> str:
         """The end of what the fork server's process has printed."""
-        self._log.seek(0)
-        text = self._log.read()[-4000:].decode(errors="replace").strip()
+        size = os.fstat(self._log.fileno()).st_size
+        text = os.pread(self._log.fileno(), 4000, max(0, size - 4000)).decode(errors="replace").strip()
         return f"; it printed:\n{text}" if text else ""
 
     def _fork(self, slot: int, limits: Limits, group: cgroups.Group) -> Box:
@@ -245,8 +245,7 @@ class ForkServer:
             for descriptor in (init, worker):
                 undo.callback(os.close, descriptor)
             stdout, stderr, status = read
-            with _building("looking at it"):
-                box = Box(
+            box = Box(
                 channel=channel,
                 pipes={stdout: "stdout", stderr: "stderr"},
                 status=status,

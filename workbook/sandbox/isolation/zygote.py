@@ -48,9 +48,7 @@ def main() -> NoReturn:
             entry.prepare()
         with step("looking for threads"):
             if (threads := len(list(Path("/proc/self/task").iterdir()))) > 1:
-                raise RuntimeError(
-                    f"{threads - 1} started while importing and preparing; a fork would lack them, and could hang"
-                )
+                raise RuntimeError(f"{threads - 1} started; a fork lacks them, and hangs where it needs one")
     except StepError as error:
         traceback.print_exception(error.__cause__)
         sys.stderr.flush()
@@ -128,28 +126,20 @@ class Zygote:
                 os.waitpid(init, 0)
                 raise
             if worker == 0:
-                self._control.detach()
-                for number, descriptor in enumerate((self._null, stdout, stderr)):
-                    os.dup2(descriptor, number)
-                linux.close_all_but({0, 1, 2, channel, *groups})
-                self._work(request, Channel(socket.socket(fileno=channel)), groups)
+                self._work(request, channel, stdout, stderr, groups)
         finally:
             linux.setns(self._namespace, linux.CLONE_NEWPID)
         return os.pidfd_open(init), os.pidfd_open(worker)
 
-    def _work(self, request: dict[str, Any], channel: Channel, groups: Sequence[int]) -> NoReturn:
-        """A box's own process from here on: closes the box, and runs the entry module in it."""
+    def _work(self, request: dict[str, Any], channel: int, stdout: int, stderr: int, groups: Sequence[int]) -> NoReturn:
+        """What the new process does, from here to its end: it never returns into the code of its parent."""
         status = 1
         try:
-            self._enter(request, channel, groups)
-            self._entry.run(channel)
-            status = 0
-        except StepError as error:
-            channel.send({"failed": str(error)})
-        except ChannelClosed:
-            pass  # nobody is there any more to be told anything
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+            self._control.detach()
+            for number, descriptor in enumerate((self._null, stdout, stderr)):
+                os.dup2(descriptor, number)
+            linux.close_all_but({0, 1, 2, channel, *groups})
+            status = self._run(request, Channel(socket.socket(fileno=channel)), groups)
         except BaseException:  # noqa: BLE001  # as an interpreter ends
             traceback.print_exc()
         finally:
@@ -157,6 +147,21 @@ class Zygote:
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(status & 0xFF)
+
+    def _run(self, request: dict[str, Any], channel: Channel, groups: Sequence[int]) -> int:
+        """Closes the box, and runs the entry module in it; gives the exit status."""
+        try:
+            self._enter(request, channel, groups)
+        except StepError as error:
+            channel.send({"failed": str(error)})
+            return 1
+        try:
+            self._entry.run(channel)
+        except ChannelClosed:
+            return 1  # nobody is there any more to be told anything
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return 0
 
     def _enter(self, request: dict[str, Any], channel: Channel, groups: Sequence[int]) -> None:
         limits, user = Limits(**request["limits"]), f"box{request['slot']}"
