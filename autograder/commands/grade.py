@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from autograder.commands.common import end, json_fields, root
-from autograder.grade_report import GradeReport, SubmissionGrade
+from autograder.course.grade_report import GradeReport, SubmissionGrade
 from autograder.judge import Verdict
 
 HELP = f"""Grade what students have submitted: submitted/<student>/<exercise>/, as nbgrader lays it out.
@@ -38,10 +38,10 @@ def grade(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Grades submissions."""
+    from autograder.course.grade_submissions import NoSubmissionError
+    from autograder.course.gradebook import GradebookError
+    from autograder.course.show_grades import grade_and_show
     from autograder.exercises import UnknownExerciseError, select_exercises
-    from autograder.grade_submissions import NoSubmissionError
-    from autograder.gradebook import GradebookError
-    from autograder.show_grades import grade_and_show
     from workbook.sandbox.isolation.server import available
 
     folder = root()

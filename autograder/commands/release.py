@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from autograder.commands.common import end, json_fields, root
-from autograder.release_report import Release, ReleaseReport
+from autograder.course.release_report import Release, ReleaseReport
 
 HELP = f"""Make the students' copies of exercises, exercises/, from solutions/.
 
@@ -31,9 +31,9 @@ def release(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Releases exercises."""
+    from autograder.course.gradebook import GradebookError
+    from autograder.course.release import release_all
     from autograder.exercises import UnknownExerciseError, select_exercises
-    from autograder.gradebook import GradebookError
-    from autograder.release import release_all
 
     if check and force:
         raise typer.BadParameter("--check writes nothing, so it does not go with --force")

@@ -40,7 +40,7 @@ ENDS = "import os\nos._exit(0)"
 @pytest.fixture(scope="module")
 def course(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Course:
     """A course with a toy exercise, and submissions of it."""
-    from autograder.release import release
+    from autograder.course.release import release
 
     course = Course(tmp_path_factory.mktemp("browser") / "course")
     assert release(course.add_exercise()).problems == []

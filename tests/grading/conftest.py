@@ -21,7 +21,7 @@ def heard() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def released_course(tmp_path_factory: pytest.TempPathFactory) -> Course:
     """A course with the toy exercise, released and registered. To copy, not to use."""
-    from autograder.release import release
+    from autograder.course.release import release
 
     course = Course(tmp_path_factory.mktemp("released") / "course")
     assert release(course.add_exercise()).problems == []

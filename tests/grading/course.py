@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autograder.course import course_directory, load_config
+from autograder.course.config import course_directory, load_config
+from autograder.course.grade_report import GradeReport
+from autograder.course.grade_submissions import grade_submissions
 from autograder.exercises import Exercise, find_exercises
-from autograder.grade_report import GradeReport
-from autograder.grade_submissions import grade_submissions
 from autograder.notebooks import make_notebook
 
 NAME = "ch01_ex9_toy"

@@ -15,8 +15,8 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from autograder.cli import app
+from autograder.course.release import release
 from autograder.exercises import Exercise
-from autograder.release import release
 from tests.grading.course import BIN, NAME, POINTS, Course
 from tests.grading.stand_in import SEED, StandIn
 from tests.system import unavailable
@@ -152,9 +152,9 @@ def test_students_may_have_any_name(course: Course, name: str) -> None:
 
 
 def test_a_locked_gradebook_is_said_and_nothing_is_lost(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autograder.gradebook import GradebookError
+    from autograder.course.gradebook import GradebookError
 
-    monkeypatch.setattr("autograder.gradebook.PATIENCE", 0.2)
+    monkeypatch.setattr("autograder.course.gradebook.PATIENCE", 0.2)
     course.submit("alice", course.solved())
     other = sqlite3.connect(course.root / "gradebook.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
@@ -166,7 +166,7 @@ def test_a_locked_gradebook_is_said_and_nothing_is_lost(course: Course, monkeypa
 
 
 def test_two_programs_do_not_grade_at_once(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autograder.autograde.PATIENCE", 0.2)
+    monkeypatch.setattr("autograder.course.autograde.PATIENCE", 0.2)
     course.submit("alice", course.solved())
     with FileLock(course.root / "gradebook.db.lock"):
         (grade,) = course.grade(StandIn()).submissions

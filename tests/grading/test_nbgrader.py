@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from autograder.course import course_directory, load_config
-from autograder.grade_report import GradeReport
+from autograder.course.config import course_directory, load_config
+from autograder.course.grade_report import GradeReport
 from autograder.grading import Grader
 from tests.grading.course import NAME, POINTS, Course, cell_of
 from tests.system import unavailable

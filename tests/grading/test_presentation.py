@@ -7,9 +7,9 @@ import pytest
 from nbconvert.filters import markdown2html
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from autograder import presentation
-from autograder.presentation import CUT, make_presentable
-from autograder.safe_html import clean
+from autograder.course import presentation
+from autograder.course.presentation import CUT, make_presentable
+from autograder.course.safe_html import clean
 
 
 def test_what_is_within_bounds_is_kept() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from autograder.course.gradebook import GradebookError
+from autograder.course.release import release, release_all
 from autograder.exercises import Exercise
-from autograder.gradebook import GradebookError
 from autograder.notebooks import make_notebook
-from autograder.release import release, release_all
 from tests.grading.course import NAME, POINTS, Course, cell_of
 
 
@@ -216,7 +216,7 @@ def test_a_damaged_gradebook_is_named(course: Course, spoil: Callable[[Path], No
 
 
 def test_a_locked_gradebook_is_named(course: Course, exercise: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autograder.gradebook.PATIENCE", 0.2)
+    monkeypatch.setattr("autograder.course.gradebook.PATIENCE", 0.2)
     with sqlite3.connect(course.root / "gradebook.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(GradebookError, match=r"locked.*another program"):

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from autograder.restoration import restored
-from autograder.submissions import Submission, SubmittedCell
+from autograder.course.restoration import restored
+from autograder.course.submissions import Submission, SubmittedCell
 
 
 def settings(identity: str, **flags: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from autograder import submissions
-from autograder.submissions import read_submission
+from autograder.course import submissions
+from autograder.course.submissions import read_submission
 
 NAME = "ch01_ex9_toy"
 SIMPLE = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": "code", "source": "x = 1"}]}

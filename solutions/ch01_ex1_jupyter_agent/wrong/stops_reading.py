@@ -57,8 +57,12 @@ class Executor:
         """Sends a cell to the kernel, to a new one where there is none."""
         if self.kernel is None:
             self.kernel = Kernel(self.folder)
-            while self.kernel.receive(1.0):  # what preparing it has caused
-                pass
+            seen: set[str] = set()  # of what preparing the kernel causes
+            while not {"execute_reply", "idle"} <= seen:
+                for message in self.kernel.receive(1.0):
+                    if message["parent_header"].get("msg_type") == "execute_request":
+                        state = message["content"].get("execution_state", "")
+                        seen |= {message["msg_type"], state}
         return Cell(self.kernel, code)
 
     def gather(self, cell: Cell, seconds: float) -> None:

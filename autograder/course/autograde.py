@@ -25,13 +25,13 @@ from nbgrader.preprocessors import (
 )
 from traitlets import List
 
-from autograder.course import RECORD, students_of
+from autograder.course.config import RECORD, students_of
+from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook, read_release, register
+from autograder.course.presentation import make_presentable
+from autograder.course.restoration import restored
+from autograder.course.submissions import read_submission
 from autograder.exercises import Exercise, UnknownExerciseError, find_exercises, is_judged
 from autograder.files import write_atomically
-from autograder.gradebook import PATIENCE, GradebookError, open_gradebook, read_release, register
-from autograder.presentation import make_presentable
-from autograder.restoration import restored
-from autograder.submissions import read_submission
 
 if TYPE_CHECKING:
     from autograder.grading import Grader
@@ -43,7 +43,8 @@ class Refuse(NbGraderPreprocessor):  # type: ignore[misc]
     def preprocess(self, nb: Any, resources: Any) -> Any:  # noqa: ARG002 - a preprocessor's arguments
         """Raises NbGraderException."""
         raise NbGraderException(
-            "submissions are executed in a sandbox only: call autograder.course.grade_in_sandbox in nbgrader_config.py"
+            "submissions are executed in a sandbox only: call grade_in_sandbox in nbgrader_config.py, as "
+            "autograder.course.config has it"
         )
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from nbgrader.preprocessors import NbGraderPreprocessor
 
-from autograder.course import course_directory, load_config
+from autograder.course.config import course_directory, load_config
+from autograder.course.gradebook import register
+from autograder.course.nbgrader_log import Reason
+from autograder.course.release_report import Release, ReleaseReport
 from autograder.exercises import NAME, Exercise, ExerciseError, find_exercises
 from autograder.files import write_atomically
-from autograder.gradebook import register
-from autograder.nbgrader_log import Reason
 from autograder.notebooks import NotebookError, drift
-from autograder.release_report import Release, ReleaseReport
 
 _GRADE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LEFT_BY_TOOLS = {".ipynb_checkpoints", "__pycache__", ".ruff_cache", ".mypy_cache"}

@@ -36,24 +36,24 @@ def course_config(root: Path) -> Any:
 
     config.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
     config.GenerateAssignment.preprocessors = [
-        "autograder.release.CheckRoom",
+        "autograder.course.release.CheckRoom",
         "nbgrader.preprocessors.LockCells",
         "nbgrader.preprocessors.ClearSolutions",
         "nbgrader.preprocessors.ClearOutput",
         "nbgrader.preprocessors.CheckCellMetadata",
         "nbgrader.preprocessors.ComputeChecksums",
         "nbgrader.preprocessors.SaveCells",
-        "autograder.release.MarkRelease",
+        "autograder.course.release.MarkRelease",
     ]
-    # Nothing may execute a submission but the sandbox: see autograder.autograde, which replaces these steps.
-    config.Autograde.sanitize_preprocessors = ["autograder.autograde.Refuse"]
-    config.Autograde.autograde_preprocessors = ["autograder.autograde.Refuse"]
+    # Nothing may execute a submission but the sandbox: see autograder.course.autograde, which replaces these steps.
+    config.Autograde.sanitize_preprocessors = ["autograder.course.autograde.Refuse"]
+    config.Autograde.autograde_preprocessors = ["autograder.course.autograde.Refuse"]
     config.Execute.timeout = VALIDATION_TIMEOUT
     # A grader's browser shows submissions with the grader's rights on the gradebook: nothing in them may be a script.
     config.HTMLExporter.sanitize_html = True
     config.HTMLExporter.filters = {
-        "clean_html": "autograder.safe_html.clean",  # outputs
-        "strip_files_prefix": "autograder.safe_html.clean",  # what nbgrader's templates do last with Markdown
+        "clean_html": "autograder.course.safe_html.clean",  # outputs
+        "strip_files_prefix": "autograder.course.safe_html.clean",  # what nbgrader's templates do last with Markdown
     }
     return config
 
@@ -85,7 +85,7 @@ def grade_in_sandbox() -> None:
     """Lets nbgrader autograde by the judge, from the command line and from formgrader alike."""
     from nbgrader.apps import api, autogradeapp
 
-    from autograder.autograde import SandboxedAutograde
+    from autograder.course.autograde import SandboxedAutograde
 
     # nbgrader has no setting for the class that autogrades; these are the two places where it makes one.
     for module in (api, autogradeapp):

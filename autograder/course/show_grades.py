@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 
 from autograder.console import make_console
+from autograder.course.grade_report import SubmissionGrade, table
 from autograder.exercises import Exercise
-from autograder.grade_report import SubmissionGrade, table
 
 
 def grade_and_show(
     exercises: Sequence[Exercise], students: Sequence[str], *, force: bool, seed: str | None, as_json: bool
 ) -> int:
-    """Grades submissions (see `autograder.grade_submissions`).
+    """Grades submissions (see `autograder.course.grade_submissions`).
 
     Returns:
         The exit status: 0 if every submission is graded, 1 if not, 130 after Ctrl-C.
@@ -20,7 +20,7 @@ def grade_and_show(
         NoSubmissionError: There is no submission, or none of a student who was named.
         GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
     """
-    from autograder.grade_submissions import grade_submissions
+    from autograder.course.grade_submissions import grade_submissions
     from autograder.grading import Grader
 
     errors = make_console(stderr=True)

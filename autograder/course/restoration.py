@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from autograder.submissions import Submission, SubmittedCell
+from autograder.course.submissions import Submission, SubmittedCell
 
 _FLAGS = ("grade", "locked", "points", "solution", "task")
 

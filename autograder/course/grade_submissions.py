@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autograder.course.grade_report import GradeReport, SubmissionGrade
 from autograder.exercises import Exercise
-from autograder.grade_report import GradeReport, SubmissionGrade
 from autograder.judge import Verdict
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def grade_submissions(
         NoSubmissionError: There is no submission, or none of a student who was named.
         GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
     """
-    from autograder.course import course_directory
-    from autograder.gradebook import register
+    from autograder.course.config import course_directory
+    from autograder.course.gradebook import register
 
     coursedir = course_directory(exercises[0].root)
     pairs = _submissions(exercises, students, coursedir)
@@ -66,7 +66,7 @@ def grade_submissions(
 
 
 def _submissions(exercises: Sequence[Exercise], students: Sequence[str], coursedir: Any) -> list[tuple[Exercise, str]]:
-    from autograder.course import students_of
+    from autograder.course.config import students_of
 
     pairs = [
         (exercise, student)
@@ -87,9 +87,9 @@ def _submissions(exercises: Sequence[Exercise], students: Sequence[str], coursed
 def _grade(exercise: Exercise, student: str, grader: "Grader", force: bool) -> SubmissionGrade:
     from nbgrader.coursedir import CourseDirectory
 
-    from autograder.autograde import SandboxedAutograde, read_record
-    from autograder.course import load_config
-    from autograder.nbgrader_log import Reason
+    from autograder.course.autograde import SandboxedAutograde, read_record
+    from autograder.course.config import load_config
+    from autograder.course.nbgrader_log import Reason
 
     config = load_config(exercise.root)
     config.CourseDirectory.assignment_id = exercise.name
