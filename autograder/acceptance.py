@@ -201,7 +201,7 @@ class Proxy:
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
             self._work.ask("new", self._handle, "__exit__", (None, None, None))
-        except CriterionEnded:
+        except (AnswerRaised, CriterionEnded):
             if kind is None:  # what has ended the block already says more
                 raise
 

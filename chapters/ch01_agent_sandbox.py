@@ -600,5 +600,12 @@ for claim, held in claims_of_this_chapter.items():
     print("✓" if held else "✗", claim)
 assert all(claims_of_this_chapter.values())
 
+# %% [markdown]
+# ## Exercise
+#
+# [1.1: a machine for the agent](../exercises/ch01_ex1_jupyter_agent/ch01_ex1_jupyter_agent.ipynb).
+# Build the executor of section 4 and the loop of section 5 yourself, from the protocol up. Its
+# criteria are public, the numbers that they are graded with are not.
+
 # %%
 resources.close()

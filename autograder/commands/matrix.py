@@ -27,7 +27,7 @@ def matrix(
         list[str] | None,
         typer.Argument(help="A name or a prefix such as ch01_ex1. Default: all.", show_default=False),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Answers that are graded at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Answers that are graded at a time; much of it is waiting.")] = 4,
     seed: Annotated[str | None, typer.Option(help="Draw the inputs of an earlier run again.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

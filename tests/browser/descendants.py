@@ -44,8 +44,9 @@ class Descendants:
         with contextlib.suppress(psutil.Error):
             for process in self._root.children(recursive=True):
                 with contextlib.suppress(psutil.Error), self._lock:
-                    if process not in self._commands:
-                        self._commands[process] = " ".join(process.cmdline())
+                    self._commands[process] = " ".join(
+                        process.cmdline()
+                    )  # anew: a fork has its parent's until it execs
 
     def _look_on(self) -> None:
         while not self._ended.wait(INTERVAL):

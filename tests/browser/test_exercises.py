@@ -104,7 +104,7 @@ def test_an_instructor_grades_in_formgrader(page: Page, course: Course, lab: Lab
         seen = lab.descendants.ever()
         formgrader.autograde(student, timeout=60)
         started = [command for process, command in lab.descendants.ever().items() if process not in seen]
-        assert any("isolation.zygote" in command for command in started), started
+        assert any("workbook.sandbox.isolation" in command for command in started), started
         assert not lab.descendants.left(before)
         httpx.get(lab.address.copy_with(path="/api/status")).raise_for_status()
     formgrader.screenshot("toy_formgrader.png")
