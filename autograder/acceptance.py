@@ -174,7 +174,8 @@ class Work:
             said = "raised " if isinstance(error, AnswerRaised) else ""
             self._note(asked, said + _clip(str(error)))
             raise
-        self._note(asked, "" if verb in ("new", "drop") else _short(answer))
+        if name not in ("__enter__", "__exit__"):  # nobody has asked for these by name
+            self._note(asked, "" if verb in ("new", "drop") else _short(answer))
         return answer
 
     def _note(self, asked: str, came: str) -> None:

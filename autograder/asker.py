@@ -34,7 +34,7 @@ class AnswerRaised(Exception):  # noqa: N818 - it says what happened
     """
 
     def __init__(self, names: Sequence[str], message: str, where: str = "") -> None:
-        super().__init__(f"{names[0]}: {message}" + (f" ({where})" if where else ""))
+        super().__init__(": ".join(filter(None, [names[0], message])) + (f" ({where})" if where else ""))
         self.names = tuple(names)
         self.message = message
         self.where = where

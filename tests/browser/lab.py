@@ -174,8 +174,8 @@ def run_all(page: Page, panel: Locator, timeout: float, *, above: int | None = N
         timeout: Seconds that it may take.
         above: The place of the first cell that is not run.
     """
-    # A kernel that is idle, and numbers from before, are there before the run starts as well. So blank the first number:
-    # when there is one again, all cells are marked as pending.
+    # An idle kernel, and numbers from before, are there before the run starts as well. So blank the first number: when
+    # there is one again, all cells are marked as pending.
     prompts = panel.locator(".jp-CodeCell .jp-InputPrompt")
     prompts.first.evaluate("prompt => { prompt.textContent = '' }")
     if above is not None:

@@ -28,7 +28,7 @@ CONDA_NAMES = {
     "redis-server": "redis-server",
     "python3-venv": "pip",
 }
-NOT_IN_CONDA = {"chromium", "fonts-dejavu-core"}
+NOT_IN_CONDA = {"chromium", "fonts-dejavu-core", "libseccomp2"}  # conda-forge has the last for Linux alone
 
 
 def conda() -> dict[str, Any]:
