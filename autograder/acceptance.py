@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import random
 import reprlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint, Handle
 
 if TYPE_CHECKING:
-    from workbook.serving import LLM
+    from autograder.language_model import LanguageModel
 
 __all__ = ["Failed", "NotRun", "Work", "criterion", "equal", "expect", "fails_with"]
 
@@ -39,6 +40,9 @@ SETTLING = 5.0
 
 EXCHANGES = 6
 """How many of the last questions a failed criterion shows."""
+
+LISTED = 10
+"""How many of the things that were left behind are named."""
 
 Run = Callable[["Work", random.Random], float | None]
 
@@ -106,7 +110,7 @@ def criterion(*, hint: str, seconds: float = SECONDS, fresh: bool = False) -> Ca
 class Work:
     """A student's work: what their notebook has defined, in a process that only answers questions."""
 
-    def __init__(self, asker: Asker, llm: Callable[[], LLM]) -> None:
+    def __init__(self, asker: Asker, llm: Callable[[], LanguageModel]) -> None:
         """Takes who puts the questions, and what gives the language model."""
         self._asker = asker
         self._llm = llm
@@ -143,10 +147,11 @@ class Work:
         deadline = time.monotonic() + SETTLING
         while left := _left(before, self._asker.footprint()):
             if time.monotonic() > deadline:
-                raise Failed(f"left behind: {', '.join(left)}")
+                more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
+                raise Failed(f"left behind: {', '.join(left[:LISTED])}{more}")
             time.sleep(0.05)
 
-    def llm(self) -> LLM:
+    def llm(self) -> LanguageModel:
         """Returns the language model: SmolLM2 on vLLM, one for all that is graded in a run.
 
         Raises:
@@ -208,7 +213,7 @@ class Proxy:
 
 
 def equal(got: Any, wanted: Any, hint: str = "") -> None:
-    """Fails the criterion unless the two are of the same type and value, in all their parts.
+    """Fails the criterion unless the two are of the same type and value, in all their parts; tensors bit by bit.
 
     Args:
         got: What the work gave.
@@ -267,6 +272,9 @@ def _same(got: Any, wanted: Any) -> bool:
         return keys and all(_same(got[key], wanted[key]) for key in wanted)
     if isinstance(wanted, float) and math.isnan(wanted):
         return math.isnan(got)
+    torch = sys.modules.get("torch")  # where it is not imported, no value is a tensor
+    if torch is not None and type(wanted) is torch.Tensor:
+        return got.dtype == wanted.dtype and bool(torch.equal(got, wanted))
     return bool(got == wanted)
 
 

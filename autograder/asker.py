@@ -16,6 +16,10 @@ from typing import Any
 from autograder.alarm import DeadlinePassed, alarm
 from autograder.values import ValueRefused, decode, encode
 
+NO_ANSWER = "there was no answer in time"
+
+DIED = "the process died"
+
 MAX_TEXT = 4000
 """Characters of a text from the other side that are kept."""
 
@@ -142,6 +146,8 @@ class Asker(ABC):
         if self._ended_by is not None:
             ended_by, self._ended_by = self._ended_by, None
             raise ended_by
+        if ("handle" in answer or "value" in answer) and (verb == "new") != (type(answer.get("handle")) is int):
+            raise AnswerRefused("the answer is malformed")
         return self._read(answer, found, label)
 
     def _keep(self, function: Callable[..., Any]) -> int:
@@ -226,9 +232,9 @@ class BoxAsker(Asker):
                 elif "message" not in answer:  # what is printed meanwhile comes as a kernel's message
                     raise ChannelError("an answer to no question")
         except TimeoutError:
-            self.lost = "there was no answer in time"
+            self.lost = NO_ANSWER
         except BoxDied as error:
-            self.lost = f"the process died: {error.reason}"
+            self.lost = f"{DIED}: {error.reason}"
         except (ChannelError, ChannelClosed) as error:
             self.lost = f"the process broke the protocol: {error}"
         raise WorkerLost(self.lost)
@@ -259,7 +265,7 @@ class LocalAsker(Asker):
         self._responder.answer(message, blobs)
         answer, found = self._loop.answers.pop()
         if "error" in answer and answer["error"]["names"][0] == DeadlinePassed.__name__:
-            raise WorkerLost("there was no answer in time")
+            raise WorkerLost(NO_ANSWER)
         return answer, found
 
     def footprint(self) -> Footprint:

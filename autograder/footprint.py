@@ -3,7 +3,8 @@
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +18,28 @@ MAX_FILES = 20_000
 
 def box_footprint(box: Any) -> Footprint:
     """Returns that of a worker in a `workbook.sandbox.isolation.server.Box`; it is asked nothing."""
-    processes = {process.pid: _name(process) for process in box.processes() if process.pid != box.pid}
+    processes = [process for process in box.processes() if process.pid != box.pid]
     folders = [box.root / folder for folder in ("tmp", "workspace", "dev/shm")]
-    return Footprint(_living(processes), _threads(box.pid), frozenset(_sockets(folders)))
+    sockets = {path.relative_to(box.root) for path in _sockets(folders)}
+    return Footprint(_living(processes), _threads(box.pid), frozenset(f"/{path}" for path in sockets))
 
 
 def own_footprint() -> Footprint:
     """Returns that of this process."""
     from jupyter_core.paths import jupyter_runtime_dir
 
-    children = psutil.Process().children(recursive=True)
+    processes = psutil.Process().children(recursive=True)
     folders = {Path(tempfile.gettempdir()), Path(jupyter_runtime_dir()), Path.cwd()}
-    processes = {process.pid: _name(process) for process in children}
-    return Footprint(_living(processes), _threads(os.getpid()), frozenset(_sockets(folders)))
+    return Footprint(_living(processes), _threads(os.getpid()), frozenset(map(str, _sockets(folders))))
 
 
-def _name(process: psutil.Process) -> str:
-    try:
-        return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
-    except psutil.Error:
-        return ""
-
-
-def _living(processes: dict[int, str]) -> dict[int, str]:
-    return {pid: name for pid, name in processes.items() if name}
+def _living(processes: Iterable[psutil.Process]) -> dict[int, str]:
+    living = {}
+    for process in processes:
+        with suppress(psutil.Error):  # gone meanwhile
+            if process.status() != psutil.STATUS_ZOMBIE:
+                living[process.pid] = process.name() or "without a name"  # a process may choose its name
+    return living
 
 
 def _threads(pid: int) -> int:
@@ -50,7 +49,7 @@ def _threads(pid: int) -> int:
         return 0
 
 
-def _sockets(folders: Iterable[Path]) -> Iterable[str]:
+def _sockets(folders: Iterable[Path]) -> Iterator[Path]:
     looked_at = 0
     for folder in folders:
         for place, _, names in os.walk(folder):  # follows no links
@@ -61,6 +60,6 @@ def _sockets(folders: Iterable[Path]) -> Iterable[str]:
                 path = Path(place, name)
                 try:
                     if stat.S_ISSOCK(path.lstat().st_mode):
-                        yield str(path)
+                        yield path
                 except OSError:
                     continue

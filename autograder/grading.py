@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CELL_TIMEOUT = 60  # seconds, of a cell of a submission
 
+NOTEBOOK_TIMEOUT = 300  # seconds, of all of its cells together; they are executed again for each failed criterion
+
 
 @dataclass(frozen=True)
 class Grade:
@@ -150,7 +152,6 @@ class _Workers:
     def __init__(self, server: "ForkServer", notebook: Any, files: dict[str, bytes], cell_timeout: int) -> None:
         self._server, self._notebook, self._files = server, notebook, files
         self._cell_timeout = cell_timeout
-        self._slow: set[int] = set()  # cells that were ended at the deadline: not again
         self._died = ""
         self._first: Box | None = None
 
@@ -181,21 +182,14 @@ class _Workers:
 
     def _box(self, notebook: Any) -> "Box":
         from autograder.sandboxed import Execution, execute_notebook
-        from workbook.sandbox.isolation.cells import TIMED_OUT
 
         box = self._server.box(files=self._files)
-        slow = {id(cell) for index, cell in enumerate(notebook.cells) if index in self._slow}
-        execution = Execution(
-            box,
-            skip=lambda cell: is_judged(cell) or id(cell) in slow,
-            cell_timeout=self._cell_timeout,
-        )
+        execution = Execution(box, skip=is_judged, cell_timeout=self._cell_timeout, timeout=NOTEBOOK_TIMEOUT)
         try:
             execute_notebook(notebook, execution)
         except BaseException:
             box.close()
             raise
-        self._slow |= {run.index for run in execution.cells if run.error == TIMED_OUT}
         if execution.died:
             self._died = f"the process that ran the notebook died: {execution.died}"
         return box

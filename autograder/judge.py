@@ -5,15 +5,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from autograder.acceptance import Criterion, Failed, NotRun, Work
+from autograder.alarm import DeadlinePassed
 from autograder.asker import AnswerRaised, AnswerRefused, Asker, WorkerLost
 
 if TYPE_CHECKING:
-    from workbook.serving import LLM
+    from autograder.language_model import LanguageModel
 
 State = Literal["passed", "failed", "not run"]
+
+MAX_TEXT = 4000
+"""Characters of a verdict's message, of its hint, and of each line of its evidence."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def rng_for(seed: str, criterion: Criterion) -> random.Random:
     return random.Random(f"{seed}/{criterion.id}")
 
 
-def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[[], LLM]") -> Verdict:
+def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[[], LanguageModel]") -> Verdict:
     """Runs one criterion. What the student's work does never raises here.
 
     Args:
@@ -63,17 +67,16 @@ def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[
     work = Work(asker, llm)
 
     def verdict(state: State, fraction: float = 0.0, message: str = "", hint: str = "", broke: bool = False) -> Verdict:
+        evidence: tuple[str, ...] = ()
         if state == "failed":
-            evidence, hint = tuple(work.exchanges), hint or criterion.hint
-        else:
-            evidence = ()
+            evidence, hint = tuple(map(_readable, work.exchanges)), hint or criterion.hint
         seconds = round(time.monotonic() - began, 3)
         return Verdict(
             criterion.id,
             state,
             fraction,
-            message=message,
-            hint=hint,
+            message=_readable(message),
+            hint=_readable(hint),
             evidence=evidence,
             broke=broke,
             seconds=seconds,
@@ -81,19 +84,33 @@ def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[
 
     try:
         with asker.deadline(criterion.seconds):
-            earned = criterion.run(work, rng_for(seed, criterion))
+            fraction = _fraction(criterion.run(work, rng_for(seed, criterion)))
     except Failed as failed:
         return verdict("failed", message=failed.message, hint=failed.hint)
     except NotRun as reason:
         return verdict("not run", message=str(reason))
     except AnswerRaised as error:
         return verdict("failed", message=f"raised {error}")
-    except (AnswerRefused, WorkerLost) as error:
+    except (AnswerRefused, WorkerLost, DeadlinePassed) as error:
         return verdict("failed", message=str(error))
     except Exception as error:  # noqa: BLE001 - whatever an answer has made of the criterion, it is not met
         return verdict("failed", message=f"the criterion stopped: {type(error).__name__}: {error}", broke=True)
-    fraction = 1.0 if earned is None else min(max(float(earned), 0.0), 1.0)
     return verdict("passed" if fraction == 1.0 else "failed", fraction)
+
+
+def _fraction(earned: Any) -> float:
+    """Returns the part of the points that a criterion gives. It may have passed on what the work said."""
+    if earned is None:
+        return 1.0
+    if type(earned) not in (int, float) or not 0 <= earned <= 1:  # nan is in no interval
+        raise Failed(f"the part of the points is a number from 0 to 1, not {earned!r:.100}")
+    return float(earned)
+
+
+def _readable(text: str) -> str:
+    """Returns a text that every file takes and that nobody waits for; names of processes and files may be anything."""
+    text = text.encode(errors="replace").decode()
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " … [shortened]"
 
 
 def judge(
@@ -101,7 +118,7 @@ def judge(
     open_worker: Callable[[], AbstractContextManager[Asker]],
     *,
     seed: str,
-    llm: "Callable[[], LLM]",
+    llm: "Callable[[], LanguageModel]",
 ) -> Iterator[Verdict]:
     """Runs criteria one after the other. After one that failed, and for one that asks for it, in a new process.
 

@@ -1,28 +1,54 @@
 """The language model of a grading run: one server for all submissions, started when the first criterion asks for it."""
 
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any
 
 from autograder.acceptance import NotRun
 
 if TYPE_CHECKING:
-    from workbook.serving import LLM
+    from workbook.serving import LLM, Reply
 
 
 class LanguageModel:
-    """SmolLM2 on vLLM, in processes of its own, outside every sandbox. A context manager."""
+    """SmolLM2 on vLLM, in processes of its own, outside every sandbox."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._llm: LLM | None = None
         self._reason = ""
 
-    def get(self) -> "LLM":
-        """Returns the model; starts it at the first call.
+    def get(self) -> "LanguageModel":
+        """Returns this model; starts its server where none runs.
 
         Raises:
             NotRun: vLLM or the weights are missing, or it does not start.
         """
+        self._engine()
+        return self
+
+    def chat(self, messages: list[Any], **options: Any) -> "Reply":
+        """Answers a conversation; see `workbook.serving.LLM.chat`.
+
+        Raises:
+            NotRun: The server has failed, which is nobody's answer. The next criterion gets a new one.
+            workbook.serving.PromptTooLongError: The conversation is too long.
+            workbook.serving.SchemaError: The reply is not what its schema asks for.
+        """
+        from workbook.serving import PromptTooLongError, SchemaError, ServingError
+
+        engine = self._engine()
+        try:
+            return engine.chat(messages, **options)
+        except (PromptTooLongError, SchemaError):
+            raise
+        except ServingError as error:
+            with self._lock:
+                if self._llm is engine:
+                    self._llm = None
+                    engine.close()
+            raise NotRun(f"the language model failed: {type(error).__name__}") from error
+
+    def _engine(self) -> "LLM":
         from workbook import serving
         from workbook.model_store import ModelError
 
@@ -43,9 +69,3 @@ class LanguageModel:
             if self._llm is not None:
                 self._llm.close()
                 self._llm = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

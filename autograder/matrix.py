@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from autograder.asker import DIED, NO_ANSWER
 from autograder.exercises import Exercise
 from autograder.grading import Grade, Grader
 from autograder.judge import Verdict
@@ -31,7 +32,7 @@ class Outcome:
         max_points: of the criteria that were run: for a wrong answer, up to the one that must fail.
         killed_by: the criterion that must fail; empty where none must.
         failed: criteria that failed.
-        not_run: criteria that could not be run on this machine: no pass, and no failure.
+        not_run: criteria that could not be run on this machine: nothing is proven of them, so it does not hold.
         message: what the criterion that must fail said.
         seconds: how long it took.
     """
@@ -140,13 +141,14 @@ def _outcome(grader: Grader, exercise: Exercise, answer: Variant) -> Outcome:
 def _problem(answer: Variant, grade: Grade) -> str:
     """Returns why the verdicts are not what they must be; empty where they are."""
     failed = [verdict for verdict in grade.verdicts if verdict.state == "failed"]
+    not_run = [verdict for verdict in grade.verdicts if verdict.state == "not run"]
+    if not_run:
+        return f"{not_run[0].criterion} was not run: {not_run[0].message}"
     if answer.kind == "empty":
         return f"it earned {grade.points:g} points" if grade.points else ""
     if answer.kind != "wrong":
         return f"{failed[0].criterion} failed: {failed[0].message}" if failed else ""
     last = grade.verdicts[-1]
-    if last.state == "not run":
-        return ""
     if failed and failed[0] is not last:
         return f"{failed[0].criterion} failed before: {failed[0].message}"
     if last.state == "passed":
@@ -160,13 +162,12 @@ def _problem(answer: Variant, grade: Grade) -> str:
 
 def _death(verdict: Verdict) -> str:
     """Returns what ended a criterion, if it was none of its own expectations; one of `variants.DEATHS`."""
-    message = verdict.message
     for name in ("NameError", "SyntaxError"):
-        if message.startswith(f"raised {name}"):
+        if verdict.message.startswith(f"raised {name}"):
             return name
-    if "no answer in time" in message:
+    if verdict.message == NO_ANSWER:
         return "timeout"
-    return "death" if "died" in message else ""
+    return "death" if verdict.message.startswith(DIED) else ""
 
 
 def table(report: MatrixReport, slowest: int = 10) -> "list[Table]":
@@ -181,12 +182,11 @@ def table(report: MatrixReport, slowest: int = 10) -> "list[Table]":
     outcomes.add_column("about it", overflow="fold")
     for outcome in report.outcomes:
         about = f"killed by {outcome.killed_by}" if outcome.killed_by else outcome.about
-        notes = [about, *(f"not run: {criterion}" for criterion in outcome.not_run)]
         outcomes.add_row(
             f"{outcome.exercise} {outcome.answer}",
             f"{outcome.points:g}/{outcome.max_points:g}",
             Text("yes", "green") if outcome.holds else Text("no", "red"),
-            Text(outcome.problem or "; ".join(notes)),
+            Text(outcome.problem or about),
         )
     slow = Table("seconds", "answer", title="Slowest", **plain)  # type: ignore[arg-type]
     for outcome in sorted(report.outcomes, key=lambda outcome: -outcome.seconds)[:slowest]:

@@ -37,6 +37,7 @@ class Execution:
         box: Where its cells run; a shell waits there (see `autograder.worker`).
         skip: Tells of a code cell whether it is passed over.
         cell_timeout: Limit of a cell, in seconds.
+        timeout: Limit of all cells together, in seconds; then the box is closed.
         cells: The code cells that were executed, in order.
         died: Why the box is dead, and since which cell; None while it lives.
     """
@@ -44,6 +45,7 @@ class Execution:
     box: Box
     skip: Callable[[Any], bool]
     cell_timeout: float
+    timeout: float
     cells: list[CellRun] = field(default_factory=list)
     died: str | None = None
 
@@ -88,8 +90,14 @@ def _execute(execution: Execution, outputs: NotebookOutputs, cell: Any, index: i
     if execution.died:
         cell_outputs.error(DIED, f"not executed: the process had ended before ({execution.died})")
         return False
+    left = execution.timeout - sum(run.seconds for run in execution.cells)
+    if left <= 0:
+        execution.box.close()
+        execution.died = f"the cells took longer than {execution.timeout:g} s together, up to cell {index}"
+        cell_outputs.error(DIED, f"not executed: {execution.died}")
+        return False
     began = time.monotonic()
-    end = execute(execution.box, cell.source, execution.cell_timeout, cell_outputs.add)
+    end = execute(execution.box, cell.source, min(execution.cell_timeout, left), cell_outputs.add)
     cell_outputs.flush()
     if end.error is None and cell_outputs.problem:
         end = CellEnd(MALFORMED, end.execution_count, cell_outputs.problem)

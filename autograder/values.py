@@ -21,10 +21,14 @@ MAX_DEPTH = 32
 MAX_DIGITS = 4300
 """Digits of an integer: Python reads no more from text."""
 
+MAX_KEYS = 1000
+"""Entries of a dictionary with other keys than text. Numbers can be chosen so that all of them collide."""
+
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 """Of tensors, by torch's names."""
 
 _PLAIN = (type(None), bool, int, float, str)
+_BOUND = 10**MAX_DIGITS
 
 
 class ValueRefused(TypeError):  # noqa: N818 - it says what happened to the value
@@ -49,7 +53,7 @@ def _encode(value: Any, blobs: list[bytes], callback: Callable[[Callable[..., An
     if depth > MAX_DEPTH:
         raise ValueRefused(f"the value is nested more than {MAX_DEPTH} deep")
     kind = type(value)
-    if kind is int and abs(value) >= 10**MAX_DIGITS:
+    if kind is int and not -_BOUND < value < _BOUND:
         raise ValueRefused(f"the integer has more than {MAX_DIGITS} digits")
     if kind in _PLAIN:
         return value
@@ -63,6 +67,8 @@ def _encode(value: Any, blobs: list[bytes], callback: Callable[[Callable[..., An
     if kind is dict:
         if all(type(key) is str and not key.startswith("$") for key in value):
             return {key: _encode(item, blobs, callback, depth + 1) for key, item in value.items()}
+        if len(value) > MAX_KEYS:
+            raise ValueRefused(f"the dictionary has more than {MAX_KEYS} keys, and they are not all plain text")
         pairs = [[_encode(part, blobs, callback, depth + 1) for part in pair] for pair in value.items()]
         return {"$dict": pairs}
     torch = sys.modules.get("torch")  # where it is not imported, no value is a tensor
@@ -107,7 +113,7 @@ def decode(data: Any, blobs: Sequence[bytes], callback: Callable[[int], Callable
 
 
 def _decode(data: Any, blobs: Sequence[bytes], callback: Callable[[int], Callable[..., Any]] | None, depth: int) -> Any:
-    if depth > 2 * MAX_DEPTH:  # an encoded dictionary is three levels of JSON
+    if depth > MAX_DEPTH:
         raise ValueRefused(f"the value is nested more than {MAX_DEPTH} deep")
     if type(data) in _PLAIN:
         return data
@@ -120,7 +126,7 @@ def _decode(data: Any, blobs: Sequence[bytes], callback: Callable[[int], Callabl
     match tag:
         case "$tuple":
             return tuple(_decode(item, blobs, callback, depth + 1) for item in content)
-        case "$dict":
+        case "$dict" if len(content) <= MAX_KEYS:
             return {
                 _decode(key, blobs, callback, depth + 1): _decode(item, blobs, callback, depth + 1)
                 for key, item in content

@@ -7,19 +7,15 @@ from typing import Annotated
 
 import typer
 
-from autograder.commands.common import json_fields
-from workbook.sandbox.isolation.probes import Probe
-
-HELP = f"""Try each layer of the sandbox on this machine with a live probe, and say what is missing.
+HELP = """Try each layer of the sandbox on this machine with a live probe, and say what is missing.
 
 A box is made for each layer; code inside it tries what the layer should prevent, and this machine looks at it from
 outside.
 
 Exit status: 0 if every layer holds, 1 if one does not.
 
-With --json, stdout has "holds" and "probes", each one
-
-{json_fields(Probe)}
+With --json, stdout has one object: "holds", and "probes", a list of objects with "layer" (its name), "ok" (whether it
+holds), "detail" (what was seen) and "remedy" (what to do where it does not hold; may be empty).
 """
 
 

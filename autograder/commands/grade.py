@@ -33,7 +33,8 @@ def grade(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also what is graded already.")] = False,
     seed: Annotated[
-        str | None, typer.Option(help="Draw the inputs of an earlier run again: its verdicts.json has the seed.")
+        str | None,
+        typer.Option(help="Draw the inputs of an earlier run again, with --force: its verdicts.json has the seed."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:

@@ -14,6 +14,8 @@ The reference and the answers in right/ must meet every criterion, the empty rel
 in wrong/ must fail the criterion that its header names, and none before it. Each criterion must be the end of at least
 one wrong answer.
 
+A criterion that this machine cannot run proves nothing, and does not hold.
+
 Exit status: 0 if all of it holds; 1 if not, or if no sandbox can be made; 2 for an exercise that does not exist.
 
 With --json, stdout has one object, a MatrixReport:

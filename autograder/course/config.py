@@ -76,9 +76,10 @@ def course_directory(root: Path) -> Any:
 
 
 def students_of(exercise: Exercise, coursedir: Any) -> list[str]:
-    """Returns who has submitted an exercise: the names of their folders in `submitted/`."""
+    """Returns who has submitted an exercise and is not excluded: the names of their folders in `submitted/`."""
     submitted = Path(coursedir.root) / coursedir.submitted_directory
-    return sorted(path.name for path in submitted.glob("[!.]*") if (path / exercise.name).is_dir())
+    found = {path.name for path in submitted.glob("[!.]*") if (path / exercise.name).is_dir()}
+    return sorted(found - set(coursedir.student_id_exclude.split(",")))
 
 
 def grade_in_sandbox() -> None:

@@ -139,11 +139,53 @@ def test_part_of_the_points() -> None:
     def half(work: Work, rng: random.Random) -> float:
         return 0.5
 
-    def too_much(work: Work, rng: random.Random) -> float:
-        return 7.0
+    def whole(work: Work, rng: random.Random) -> float:
+        return 1
 
     assert (run(half).state, run(half).fraction) == ("failed", 0.5)
-    assert (run(too_much).state, run(too_much).fraction) == ("passed", 1.0)
+    assert (run(whole).state, run(whole).fraction) == ("passed", 1.0)
+
+
+@pytest.mark.parametrize("given", ["x", [], {}, float("nan"), 2, -0.5, True], ids=repr)
+def test_part_of_the_points_as_the_work_says_it_is_a_number_or_nothing(given: Any) -> None:
+    def passes_on(work: Work, rng: random.Random) -> Any:
+        return work.call("half")
+
+    def half() -> Any:
+        return given
+
+    verdict = run(passes_on, half)
+    assert (verdict.state, verdict.fraction) == ("failed", 0.0)
+    assert "a number from 0 to 1" in verdict.message
+
+
+def test_texts_of_a_verdict_are_bounded_and_every_file_takes_them() -> None:
+    def fails(work: Work, rng: random.Random) -> None:
+        expect(False, "\udcff" + "x" * 10**6)
+
+    verdict = run(fails)
+    assert len(verdict.message) < 5000
+    verdict.message.encode()
+
+
+def test_equal_tensors() -> None:
+    import torch
+
+    def same(work: Work, rng: random.Random) -> None:
+        equal(work.call("ones", 3), torch.ones(3))
+
+    def other(work: Work, rng: random.Random) -> None:
+        equal(work.call("ones", 1), torch.ones(1, dtype=torch.float64))
+
+    def shaped(work: Work, rng: random.Random) -> None:
+        equal(work.call("ones", 1), torch.ones(1, 1))
+
+    def ones(size: int) -> torch.Tensor:
+        return torch.ones(size)
+
+    assert run(same, ones).state == "passed"
+    assert run(other, ones).state == run(shaped, ones).state == "failed"
+    assert not run(other, ones).broke
 
 
 def test_without_the_model_a_criterion_is_not_run_and_that_is_no_pass() -> None:

@@ -45,7 +45,7 @@ def execution(
     timeout: float = 60,
     skip: Callable[[Any], bool] = lambda cell: False,
 ) -> Execution:
-    return Execution(box, skip=skip, cell_timeout=timeout)
+    return Execution(box, skip=skip, cell_timeout=timeout, timeout=600)
 
 
 def execute(box: Box, nb: Any, timeout: float = 60) -> Execution:

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from autograder.values import MAX_DEPTH, ValueRefused, decode, encode
+from autograder.values import MAX_DEPTH, MAX_KEYS, ValueRefused, decode, encode
 
 
 def crossed(value: object) -> object:
@@ -168,9 +168,19 @@ def test_what_encode_does_not_make_is_refused(data: object) -> None:
         decode(data, [b"1234"])
 
 
+def test_keys_that_collide_are_bounded() -> None:
+    modulus = 2**61 - 1  # of Python's hash of an integer
+    colliding = {key * modulus: 0 for key in range(MAX_KEYS + 1)}
+    with pytest.raises(ValueRefused, match="keys"):
+        encode(colliding, [])
+    with pytest.raises(ValueRefused):
+        decode({"$dict": [[key, 0] for key in colliding]}, [])
+    assert crossed({str(key): 0 for key in colliding}) == {str(key): 0 for key in colliding}
+
+
 def test_depth_is_bounded_on_the_way_in() -> None:
     data: object = 0
-    for _ in range(200):
+    for _ in range(MAX_DEPTH + 1):
         data = [data]
     with pytest.raises(ValueRefused, match="deep"):
         decode(data, [])

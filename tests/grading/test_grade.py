@@ -268,3 +268,13 @@ def test_a_second_exercise_made_from_scratch(course: Course, boxes: None) -> Non
 def snapshot(folder: Path) -> dict[Path, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("gradebook.db"))
     return {path: path.read_bytes() for path in files}
+
+
+def test_excluded_students_are_left_out(course: Course) -> None:
+    path = course.root / "nbgrader_config.py"
+    path.write_text(path.read_text() + "c.CourseDirectory.student_id_exclude = 'bob'\n")
+    for student in ("ann", "bob"):
+        course.submit(student, course.solved())
+    done = course.autograder("grade", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [one["student"] for one in json.loads(done.stdout)["submissions"]] == ["ann"]

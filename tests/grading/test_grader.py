@@ -327,6 +327,75 @@ class Applier:
     assert "only in the process" in message(grade(applier=fork), "applies")
 
 
+LEFT = """
+import ctypes, os, socket, time
+class Applier:
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def apply(self, function, x):
+        {body}
+        return function(x)
+"""
+LEAVING = {
+    "a process without a name": (
+        "if os.fork() == 0: ctypes.CDLL(None).prctl(15, b''); time.sleep(60)", "process without a name"
+    ),
+    "a process of an unreadable name": (
+        "if os.fork() == 0: ctypes.CDLL(None).prctl(15, b'\\xff\\xfe'); time.sleep(60)", "process ??"
+    ),
+    "a socket of an unreadable name": (
+        "socket.socket(socket.AF_UNIX).bind(b'/tmp/\\xff')", "socket /tmp/?"
+    ),
+    "many sockets": ("[socket.socket(socket.AF_UNIX).bind(f'/tmp/{n}') for n in range(900)]", "and 890 more"),
+    "an orphan": (
+        "if os.fork() == 0:\n            if os.fork(): os._exit(0)\n            time.sleep(60)", "process python"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LEAVING)
+def test_what_is_left_behind_is_seen_and_named(grader: Grader, tmp_path: Path, case: str) -> None:
+    folder = tmp_path / "solutions" / "ch01_ex9_left"
+    folder.mkdir(parents=True)
+    body = ACCEPTANCE.replace("with work.new", "with work.nothing_left(), work.new").replace("seconds=3", "seconds=20")
+    (folder / "acceptance.py").write_text(body)
+    nbformat.write(notebook(), folder / "ch01_ex9_left.ipynb")
+    exercise = Exercise(folder)
+    code, said = LEAVING[case]
+    submitted = notebook(applier=LEFT.format(body=code))
+    result = grader.grade(submitted, exercise)
+    assert states(result) == "passed failed passed"
+    assert "left behind: " in message(result, "applies")
+    assert said in message(result, "applies")
+    nbformat.writes(submitted).encode()
+    assert grader.grade(notebook(), exercise).points == 9
+
+
+def test_a_cell_that_takes_too_long_keeps_what_it_has_defined(grader: Grader, exercise: Exercise) -> None:
+    slow = GOOD["applier"] + "\nimport time; time.sleep(600)"
+    assert states(grader.grade(notebook(applier=slow), exercise)) == "passed passed passed"
+    wrong = grader.grade(notebook(applier=slow, add="def add(a, b): return 0"), exercise, until="applies")
+    assert states(wrong) == "failed passed", "one failure is not the cause of another"
+
+
+def test_all_cells_together_have_a_limit(grader: Grader, exercise: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autograder.grading.NOTEBOOK_TIMEOUT", 2)
+    result = grader.grade(notebook(first="import time; time.sleep(600)"), exercise)
+    assert states(result) == "failed failed failed"
+    assert "the cells took longer than 2 s together" in message(result, "adds")
+
+
+def test_a_forged_handle_is_no_answer(grade: Any) -> None:
+    forge = """
+def add(a, b):
+    import gc
+    line = next(item for item in gc.get_objects() if type(item).__name__ == 'HostLine')
+    line.send({"id": 1, "handle": 3})
+    return a + b
+"""
+    assert "malformed" in message(grade(add=forge), "adds")
+
+
 def test_stopping_at_a_criterion(grader: Grader, exercise: Exercise) -> None:
     result = grader.grade(notebook(), exercise, until="applies")
     assert [verdict.criterion for verdict in result.verdicts] == ["adds", "applies"]

@@ -88,7 +88,7 @@ def mount_box(limits: Limits, owner: str) -> None:
         linux.mount("box", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, f"size={size},nr_inodes=20000,{options}")
         for below, descriptor in inside:  # an environment under /tmp would vanish under the box's own /tmp
             below.mkdir(parents=True, exist_ok=True)
-            linux.mount(f"/proc/self/fd/{descriptor}", str(below), None, linux.MS_BIND)
+            linux.mount(f"/proc/self/fd/{descriptor}", str(below), None, linux.MS_BIND | linux.MS_REC)
             os.close(descriptor)
 
 
