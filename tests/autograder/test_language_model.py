@@ -34,7 +34,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
 def test_one_engine_serves_all_until_the_end(engines: list[Engine]) -> None:
     engine = Engine()
     engines.append(engine)
-    model = LanguageModel()
+    model: Any = LanguageModel()
     assert model.get().chat([1], seed=2) == [1, {"seed": 2}]
     assert model.get().chat([]) == [{}]
     model.close()
@@ -45,7 +45,7 @@ def test_one_engine_serves_all_until_the_end(engines: list[Engine]) -> None:
 def test_an_engine_that_dies_is_nobodys_answer_and_the_next_criterion_gets_another(engines: list[Engine]) -> None:
     dead, alive = Engine(serving.ServerDiedError("secret log")), Engine()
     engines += [dead, alive]
-    model = LanguageModel()
+    model: Any = LanguageModel()
     with pytest.raises(NotRun, match=r"^the language model failed: ServerDiedError$"):
         model.get().chat([])
     assert dead.closed
@@ -66,7 +66,7 @@ def test_where_there_is_none_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -
         raise serving.UnavailableError("vLLM is not installed")
 
     monkeypatch.setattr(serving, "serve", serve)
-    model = LanguageModel()
+    model: Any = LanguageModel()
     for _ in range(2):
         with pytest.raises(NotRun, match="vLLM is not installed"):
             model.get()
