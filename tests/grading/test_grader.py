@@ -420,3 +420,38 @@ def test_graded_cells_and_criteria_must_be_the_same(exercise: Exercise, tmp_path
     other.metadata.nbgrader.grade_id = "more"
     with pytest.raises(ExerciseError, match="graded cells without a criterion: more"):
         points_of([*whole.cells, other])
+
+
+TENSORS = '''
+"""Criteria."""
+import torch
+from autograder.acceptance import criterion, equal
+
+PRELOAD = ("torch",)
+
+
+@criterion(hint="Row by row.")
+def adds(work, rng):
+    """`add(a, b)` adds, in the dtype of its arguments, and leaves these as they were."""
+    made = torch.Generator().manual_seed(rng.randrange(2**32))
+    for dtype in (torch.bfloat16, torch.float32, torch.int64):
+        a, b = (torch.randint(-100, 100, (3, 5), generator=made).to(dtype) for _ in range(2))
+        equal(work.call("add", a.t(), b.t()), (a + b).t())
+'''
+
+
+def test_tensors_cross_bit_by_bit(grader: Grader, tmp_path: Path) -> None:
+    folder = tmp_path / "solutions" / "ch01_ex9_tensors"
+    folder.mkdir(parents=True)
+    (folder / "acceptance.py").write_text(TENSORS)
+    exercise = Exercise(folder)
+
+    def graded_with(answer: str) -> Grade:
+        submitted = new_notebook(cells=[new_code_cell(answer), graded("adds")])
+        nbformat.write(submitted, exercise.notebook)
+        return grader.grade(submitted, exercise)
+
+    assert graded_with("def add(a, b): return a + b").points == 3
+    assert "expected tensor" in graded_with("def add(a, b): return (a + b).float()").verdicts[0].message
+    subclass = "import torch\ndef add(a, b): return torch.nn.Parameter((a + b).float())"
+    assert "type Parameter cannot be passed" in graded_with(subclass).verdicts[0].message
