@@ -26,8 +26,9 @@ from nbgrader.preprocessors import (
 from traitlets import List
 
 from autograder.course.config import RECORD, students_of
-from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook, read_release, register
+from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook, register
 from autograder.course.presentation import make_presentable
+from autograder.course.released import NotReleasedError, read_release
 from autograder.course.restoration import restored
 from autograder.course.submissions import read_submission
 from autograder.exercises import Exercise, UnknownExerciseError, find_exercises, is_judged
@@ -70,7 +71,7 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
             self._exercise = find_exercise(self.coursedir.assignment_id, Path(self.coursedir.root))
             register(self._exercise, self.coursedir)
             self._release = read_release(self._exercise)
-        except (UnknownExerciseError, GradebookError) as error:
+        except (UnknownExerciseError, GradebookError, NotReleasedError) as error:
             self.log.error(str(error))
             raise NbGraderException(str(error)) from error
         with contextlib.ExitStack() as self._until_end:

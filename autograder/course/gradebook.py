@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from autograder.course.released import NotReleasedError, read_release
 from autograder.exercises import Exercise
 
 PATIENCE = 10  # seconds to wait for another program that writes
@@ -54,11 +55,15 @@ def register(exercise: Exercise, coursedir: Any) -> None:
         coursedir: nbgrader's CourseDirectory.
 
     Raises:
-        GradebookError: The exercise is not released; or it lost or gained cells after submissions of it were graded.
+        GradebookError: The exercise is not released, somebody has worked in its release, or it lost or gained cells
+            after submissions of it were graded.
     """
     from nbgrader.preprocessors import SaveCells
 
-    notebook = read_release(exercise)
+    try:
+        notebook = read_release(exercise)
+    except NotReleasedError as error:
+        raise GradebookError(str(error)) from error
     with open_gradebook(coursedir) as gradebook:
         if _registered(gradebook, exercise.name) == _cells(notebook):
             return
@@ -71,23 +76,6 @@ def register(exercise: Exercise, coursedir: Any) -> None:
             f"{exercise.name} has other cells than when its submissions in {coursedir.db_url} were graded: release it "
             "with the cells that it had, or begin a new gradebook (move the file away) and grade all submissions again"
         ) from error
-
-
-def read_release(exercise: Exercise) -> Any:
-    """Reads the notebook that students get.
-
-    Raises:
-        GradebookError: It is missing or cannot be read.
-    """
-    import nbformat
-
-    path = exercise.released / f"{exercise.name}.ipynb"
-    try:
-        return nbformat.read(path, as_version=4)
-    except FileNotFoundError as error:
-        raise GradebookError(f"{exercise.name} is not released: run `autograder release {exercise.name}`") from error
-    except Exception as error:  # nbformat raises what it likes
-        raise GradebookError(f"{path} cannot be read ({error}): run `autograder release {exercise.name}`") from error
 
 
 def _cells(notebook: Any) -> dict[str, Any]:

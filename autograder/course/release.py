@@ -1,7 +1,5 @@
 """Makes the students' copies, `exercises/`, from `solutions/`, and registers them in the gradebook."""
 
-import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from autograder.course.config import course_directory, load_config
 from autograder.course.gradebook import register
 from autograder.course.nbgrader_log import Reason
 from autograder.course.release_report import Release, ReleaseReport
+from autograder.course.released import digest, was_worked_in
 from autograder.exercises import NAME, Exercise, ExerciseError, find_exercises
 from autograder.files import write_atomically
 from autograder.notebooks import NotebookError, drift
@@ -49,7 +48,7 @@ class MarkRelease(NbGraderPreprocessor):  # type: ignore[misc]
     def preprocess(self, nb: Any, resources: Any) -> Any:
         """Replaces the metadata."""
         nb.metadata.pop("jupytext", None)
-        nb.metadata["workbook"] = {"released_sha256": _digest(nb)}
+        nb.metadata["workbook"] = {"released_sha256": digest(nb)}
         return nb, resources
 
 
@@ -110,7 +109,7 @@ def release(exercise: Exercise, *, check: bool = False, force: bool = False) -> 
     changed = [file for file, data in wanted.items() if there.get(file) != data]
     problems = [f"{place}/{file} is not part of the release: delete it" for file in there if file not in wanted]
     notebook = f"{exercise.name}.ipynb"
-    if notebook in changed and not (check or force) and _was_worked_in(there.get(notebook)):
+    if notebook in changed and notebook in there and not (check or force) and was_worked_in(there[notebook]):
         problems.append(
             f"{place}/{notebook} holds somebody's work: keep a copy of it elsewhere, then overwrite it with "
             "`autograder release --force`"
@@ -160,21 +159,3 @@ def _files(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file() and not _LEFT_BY_TOOLS & set(path.relative_to(folder).parts)
     )
-
-
-def _was_worked_in(data: bytes | None) -> bool:
-    """Whether a notebook's contents differ from those that it was released with; unreadable ones count as work."""
-    import nbformat
-
-    if data is None:
-        return False
-    try:
-        notebook = nbformat.reads(data.decode(), as_version=4)
-        return bool(_digest(notebook) != notebook.metadata["workbook"]["released_sha256"])
-    except Exception:  # noqa: BLE001 - nbformat raises what it likes
-        return True
-
-
-def _digest(notebook: Any) -> str:
-    contents = [[cell.cell_type, cell.source] for cell in notebook.cells]
-    return hashlib.sha256(json.dumps(contents).encode()).hexdigest()

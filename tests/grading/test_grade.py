@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 from filelock import FileLock
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from autograder.cli import app
 from autograder.course.release import release
+from autograder.course.released import digest
 from autograder.exercises import Exercise
 from tests.grading.course import BIN, NAME, POINTS, Course
 from tests.grading.stand_in import SEED, StandIn
@@ -114,14 +116,28 @@ def test_a_stale_release_is_named(course: Course) -> None:
     assert source.exists()
 
 
+def test_a_release_in_which_somebody_has_worked_is_no_ground_to_grade_on(course: Course) -> None:
+    path = course.root / "exercises" / NAME / f"{NAME}.ipynb"
+    solved = json.dumps(course.solved())
+    path.chmod(0o644)
+    path.write_text(solved)
+    course.submit("ann", "{ no JSON")
+    done = course.autograder("grade")
+    assert done.returncode == 1
+    assert "holds somebody's work" in done.stderr
+    assert not (course.root / "autograded").exists()
+    assert path.read_text() == solved
+
+
 def test_cells_gained_after_grading_are_named(course: Course) -> None:
     course.submit("alice", course.solved())
     course.grade(StandIn())
     exercise = Exercise(course.root / "solutions" / NAME)
     path = course.root / "exercises" / NAME / f"{NAME}.ipynb"
-    notebook = course.released()
-    notebook["cells"] = [cell for cell in notebook["cells"] if "essay" not in json.dumps(cell)]
-    path.write_text(json.dumps(notebook))
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "essay" not in json.dumps(cell)]
+    notebook.metadata["workbook"]["released_sha256"] = digest(notebook)
+    nbformat.write(notebook, path)
     done = course.autograder("grade")
     assert done.returncode == 1
     assert "begin a new gradebook" in done.stderr
