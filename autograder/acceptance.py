@@ -41,6 +41,9 @@ SETTLING = 5.0
 EXCHANGES = 6
 """How many of the last questions a failed criterion shows."""
 
+LOOKS = 2
+"""How many times in a row nothing may be seen, for a look takes a moment in which a process may become another."""
+
 LISTED = 10
 """How many of the things that were left behind are named."""
 
@@ -145,8 +148,11 @@ class Work:
         before = self._asker.footprint()
         yield
         deadline = time.monotonic() + SETTLING
-        while left := _left(before, self._asker.footprint()):
-            if time.monotonic() > deadline:
+        looks = 0
+        while looks < LOOKS:
+            left = _left(before, self._asker.footprint())
+            looks = 0 if left else looks + 1
+            if left and time.monotonic() > deadline:
                 more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
                 raise Failed(f"left behind: {', '.join(left[:LISTED])}{more}")
             time.sleep(0.05)
@@ -282,6 +288,8 @@ def _left(before: Footprint, after: Footprint) -> list[str]:
     left = [f"process {name} ({pid})" for pid, name in after.processes.items() if pid not in before.processes]
     if after.threads > before.threads:
         left.append(f"threads: {after.threads - before.threads}")
+    if after.unseen > 0:
+        left.append(f"processes that are gone before they can be named: {after.unseen}")
     return left + [f"socket {path}" for path in sorted(after.sockets - before.sockets)]
 
 

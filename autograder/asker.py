@@ -73,11 +73,13 @@ class Footprint:
         processes: Names of the processes that it has started and that live, by process id.
         threads: How many it has.
         sockets: Paths of socket files.
+        unseen: How many processes and threads it has beyond those that were found one by one; at most 0 for none.
     """
 
     processes: dict[int, str]
     threads: int
     sockets: frozenset[str]
+    unseen: int = 0
 
 
 class Asker(ABC):

@@ -347,6 +347,9 @@ LEAVING = {
         "socket.socket(socket.AF_UNIX).bind(b'/tmp/\\xff')", "socket /tmp/?"
     ),
     "many sockets": ("[socket.socket(socket.AF_UNIX).bind(f'/tmp/{n}') for n in range(900)]", "and 890 more"),
+    "one that is always another": (
+        "if os.fork() == 0:\n            while True:\n                if os.fork(): os._exit(0)", "left behind: "
+    ),
     "an orphan": (
         "if os.fork() == 0:\n            if os.fork(): os._exit(0)\n            time.sleep(60)", "process python"
     ),
