@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-
-class UnknownChapterError(LookupError):
-    """A name on the command line is no chapter, or fits several."""
+from autograder.names import UnknownNameError, pick
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -46,12 +44,12 @@ def select_chapters(names: Sequence[str], root: Path) -> list[Path]:
         root: The workbook's folder.
 
     Raises:
-        UnknownChapterError: A name fits no chapter or several; the message lists them.
+        UnknownNameError: A name fits no chapter or several; the message lists them.
     """
     chapters = find_chapters(root)
     if not names:
         if not chapters:
-            raise UnknownChapterError(f"no chapters in {root / 'chapters'}")
+            raise UnknownNameError(f"no chapters in {root / 'chapters'}")
         return chapters
     return list(dict.fromkeys(_select(name, chapters) for name in names))
 
@@ -60,11 +58,5 @@ def _select(name: str, chapters: list[Path]) -> Path:
     path = Path(name)
     if path.suffix in (".py", ".ipynb") and path.is_file():
         return path.resolve().with_suffix(".py")
-    stem = path.stem if path.suffix in (".py", ".ipynb") else name
-    fitting = [chapter for chapter in chapters if chapter.stem == stem]
-    fitting = fitting or [chapter for chapter in chapters if stem and chapter.stem.startswith(stem)]
-    if len(fitting) == 1:
-        return fitting[0]
-    problem = "fits several chapters" if fitting else "is no chapter"
-    listed = ", ".join(chapter.stem for chapter in fitting or chapters) or "none yet"
-    raise UnknownChapterError(f"'{name}' {problem}: {listed}")
+    by_name = {chapter.stem: chapter for chapter in chapters}
+    return by_name[pick(path.stem if path.suffix in (".py", ".ipynb") else name, list(by_name), "chapter")]

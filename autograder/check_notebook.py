@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from autograder.engine import ENGINE, Execution, KernelExitError
+from autograder.engine import Execution, KernelExitError, execute_notebook
 from autograder.exercises import is_judged, load_acceptance
 from autograder.gate import plain
 from autograder.judge import State, Verdict
-from autograder.notebooks import KERNELSPEC, NotebookError, read_notebook
+from autograder.notebooks import NotebookError, read_notebook
 
 CELL_TIMEOUT = 300  # seconds
 
@@ -96,15 +95,7 @@ def _criterion(cell: Any) -> str:
 def _execute(path: Path, execution: Execution) -> str:
     """Executes the notebook; returns what ended it early, empty for nothing."""
     try:
-        papermill.execute_notebook(
-            str(path).replace("{", "{{").replace("}", "}}"),  # papermill fills in parameters
-            None,
-            engine_name=ENGINE,
-            kernel_name=KERNELSPEC["name"],
-            language=KERNELSPEC["language"],
-            progress_bar=False,
-            execution=execution,
-        )
+        execute_notebook(path, execution)
     except PapermillExecutionError:
         return ""  # a cell has raised; it is in its outputs
     except CellTimeoutError:

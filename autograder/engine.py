@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import psutil
 from jupyter_client.manager import AsyncKernelManager
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
+
+from autograder.notebooks import KERNELSPEC
 
 ENGINE = "kernel"
 _MARK = "AUTOGRADER_RUN"  # in the environment of a kernel and of all its descendants
@@ -194,6 +196,32 @@ class KernelEngine(Engine):  # type: ignore[misc]
 
 
 papermill_engines.register(ENGINE, KernelEngine)
+
+
+def execute_notebook(path: Path, execution: Execution, parameters: Mapping[str, Any] | None = None) -> None:
+    """Executes a notebook; what it puts out is in `execution.notebook`, the file stays as it is.
+
+    Args:
+        path: The notebook.
+        execution: What it may do, and where its progress is noted.
+        parameters: Values for the names in its parameters cells.
+
+    Raises:
+        papermill.exceptions.PapermillExecutionError: A cell raised an error.
+        Exception: What KernelEngine raises.
+    """
+    import papermill
+
+    papermill.execute_notebook(
+        str(path).replace("{", "{{").replace("}", "}}"),  # papermill fills in parameters
+        None,
+        parameters=dict(parameters or {}),
+        engine_name=ENGINE,
+        kernel_name=KERNELSPEC["name"],
+        language=KERNELSPEC["language"],
+        progress_bar=False,
+        execution=execution,
+    )
 
 
 @contextlib.contextmanager

@@ -11,16 +11,13 @@ from types import ModuleType
 from typing import Any
 
 from autograder.acceptance import Criterion
+from autograder.names import UnknownNameError, pick
 
 NAME = re.compile(r"ch\d\d_ex\d+_\w+")
 
 
 class ExerciseError(Exception):
     """An exercise is not as an exercise must be: its author's mistake, never a student's."""
-
-
-class UnknownExerciseError(LookupError):
-    """A name on the command line is no exercise, or fits several."""
 
 
 @dataclass(frozen=True)
@@ -168,21 +165,12 @@ def select_exercises(names: Sequence[str], root: Path) -> list[Exercise]:
         root: The course's folder.
 
     Raises:
-        UnknownExerciseError: A name fits no exercise or several; the message lists them.
+        UnknownNameError: A name fits no exercise or several; the message lists them.
     """
     exercises = find_exercises(root)
     if not names:
         if not exercises:
-            raise UnknownExerciseError(f"no exercises in {root / 'solutions'}")
+            raise UnknownNameError(f"no exercises in {root / 'solutions'}")
         return exercises
-    return list(dict.fromkeys(_select(name, exercises) for name in names))
-
-
-def _select(name: str, exercises: list[Exercise]) -> Exercise:
-    fitting = [exercise for exercise in exercises if exercise.name == name]
-    fitting = fitting or [exercise for exercise in exercises if name and exercise.name.startswith(name)]
-    if len(fitting) == 1:
-        return fitting[0]
-    problem = "fits several exercises" if fitting else "is no exercise"
-    listed = ", ".join(exercise.name for exercise in fitting or exercises) or "none yet"
-    raise UnknownExerciseError(f"'{name}' {problem}: {listed}")
+    by_name = {exercise.name: exercise for exercise in exercises}
+    return list(dict.fromkeys(by_name[pick(name, list(by_name), "exercise")] for name in names))

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from autograder.engine import ENGINE, Execution, KernelExitError
+from autograder.engine import Execution, KernelExitError, execute_notebook
 from autograder.files import write_atomically
 from autograder.gate import code_cells, first_failure, plain
 from autograder.interruption import Interruption
-from autograder.notebooks import KERNELSPEC, NotebookError, drift, read_notebook
+from autograder.notebooks import NotebookError, drift, read_notebook
 from autograder.parameters import ParameterError, Value, declared_parameters, parse_parameters
 from autograder.progress import RunProgress
 from autograder.report import CellRun, ChapterRun, Failure, RunReport
@@ -129,16 +128,7 @@ def _run_chapter(
 
 def _execute(path: Path, parameters: dict[str, Value], execution: Execution) -> Exception | None:
     try:
-        papermill.execute_notebook(
-            str(path).replace("{", "{{").replace("}", "}}"),  # papermill fills in parameters
-            None,
-            parameters=parameters,
-            engine_name=ENGINE,
-            kernel_name=KERNELSPEC["name"],
-            language=KERNELSPEC["language"],
-            progress_bar=False,
-            execution=execution,
-        )
+        execute_notebook(path, execution, parameters)
     except PapermillExecutionError:
         return None  # papermill's opinion of the outputs; the gate has its own
     except Exception as error:  # noqa: BLE001 - whatever ends the execution early, the chapter has failed

@@ -42,7 +42,8 @@ def grade(
     from autograder.course.grade_submissions import NoSubmissionError
     from autograder.course.gradebook import GradebookError
     from autograder.course.show_grades import grade_and_show
-    from autograder.exercises import UnknownExerciseError, select_exercises
+    from autograder.exercises import select_exercises
+    from autograder.names import UnknownNameError
     from workbook.sandbox.isolation.server import available
 
     folder = root()
@@ -52,7 +53,7 @@ def grade(
     try:
         exercises = select_exercises([exercise] if exercise else [], folder)
         status = grade_and_show(exercises, student or [], force=force, seed=seed, as_json=as_json)
-    except (UnknownExerciseError, NoSubmissionError) as error:
+    except (UnknownNameError, NoSubmissionError) as error:
         end(str(error), 2)
     except (GradebookError, OSError) as error:
         end(str(error), 1)

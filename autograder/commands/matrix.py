@@ -36,8 +36,9 @@ def matrix(
     """Grades every answer that exercises keep."""
     from rich.console import Console
 
-    from autograder.exercises import ExerciseError, UnknownExerciseError, select_exercises
+    from autograder.exercises import ExerciseError, select_exercises
     from autograder.matrix import run_matrix, table
+    from autograder.names import UnknownNameError
     from workbook.sandbox.isolation.server import IsolationError
 
     errors = Console(stderr=True, soft_wrap=True)
@@ -49,7 +50,7 @@ def matrix(
 
     try:
         report = run_matrix(select_exercises(exercise or [], root()), seed=seed, jobs=jobs, on_outcome=show)
-    except UnknownExerciseError as error:
+    except UnknownNameError as error:
         end(str(error), 2)
     except (ExerciseError, IsolationError) as error:
         end(str(error), 1)

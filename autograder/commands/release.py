@@ -33,14 +33,15 @@ def release(
     """Releases exercises."""
     from autograder.course.gradebook import GradebookError
     from autograder.course.release import release_all
-    from autograder.exercises import UnknownExerciseError, select_exercises
+    from autograder.exercises import select_exercises
+    from autograder.names import UnknownNameError
 
     if check and force:
         raise typer.BadParameter("--check writes nothing, so it does not go with --force")
     try:
         chosen = select_exercises(exercise or [], root())
         report = release_all(chosen, strangers=not exercise, check=check, force=force)
-    except UnknownExerciseError as error:
+    except UnknownNameError as error:
         end(str(error), 2)
     except (GradebookError, OSError) as error:
         end(str(error), 1)

@@ -34,8 +34,9 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Executes chapters."""
-    from autograder.chapters import UnknownChapterError, select_chapters
+    from autograder.chapters import select_chapters
     from autograder.console import run_and_show
+    from autograder.names import UnknownNameError
     from autograder.parameters import ParameterError
 
     folder = root()
@@ -47,7 +48,7 @@ def run(
             copies=folder / "build" / "chapters",
             as_json=as_json,
         )
-    except (UnknownChapterError, ParameterError) as error:
+    except (UnknownNameError, ParameterError) as error:
         end(str(error), 2)
     except OSError as error:
         end(str(error), 1)

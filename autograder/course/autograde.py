@@ -31,8 +31,9 @@ from autograder.course.presentation import make_presentable
 from autograder.course.released import NotReleasedError, read_release
 from autograder.course.restoration import restored
 from autograder.course.submissions import read_submission
-from autograder.exercises import Exercise, UnknownExerciseError, find_exercises, is_judged
+from autograder.exercises import Exercise, find_exercises, is_judged
 from autograder.files import write_atomically
+from autograder.names import UnknownNameError
 
 if TYPE_CHECKING:
     from autograder.grading import Grader
@@ -71,7 +72,7 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
             self._exercise = find_exercise(self.coursedir.assignment_id, Path(self.coursedir.root))
             register(self._exercise, self.coursedir)
             self._release = read_release(self._exercise)
-        except (UnknownExerciseError, GradebookError, NotReleasedError) as error:
+        except (UnknownNameError, GradebookError, NotReleasedError) as error:
             self.log.error(str(error))
             raise NbGraderException(str(error)) from error
         with contextlib.ExitStack() as self._until_end:
@@ -177,12 +178,12 @@ def find_exercise(name: str, root: Path) -> Exercise:
     """Returns the exercise that nbgrader calls an assignment of that name.
 
     Raises:
-        UnknownExerciseError: There is none.
+        UnknownNameError: There is none.
     """
     for exercise in find_exercises(root):
         if exercise.name == name:
             return exercise
-    raise UnknownExerciseError(f"'{name}' is no exercise of {root / 'solutions'}")
+    raise UnknownNameError(f"'{name}' is no exercise of {root / 'solutions'}")
 
 
 def check_outputs(notebook: Any) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder.chapters import UnknownChapterError, find_chapters, find_root, find_solutions, select_chapters
+from autograder.chapters import find_chapters, find_root, find_solutions, select_chapters
+from autograder.names import UnknownNameError
 from tests.autograder.book import Book
 
 
@@ -78,11 +79,11 @@ def test_whole_name_wins_over_a_longer_one(three: Book) -> None:
     ],
 )
 def test_unknown_or_ambiguous_chapter(three: Book, name: str, message: str) -> None:
-    with pytest.raises(UnknownChapterError) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         select_chapters([name], three.root)
     assert message in str(caught.value)
 
 
 def test_no_chapters_at_all(book: Book) -> None:
-    with pytest.raises(UnknownChapterError, match="no chapters in"):
+    with pytest.raises(UnknownNameError, match="no chapters in"):
         select_chapters([], book.root)

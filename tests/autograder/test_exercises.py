@@ -7,12 +7,12 @@ import pytest
 from autograder.exercises import (
     Exercise,
     ExerciseError,
-    UnknownExerciseError,
     find_exercises,
     load_acceptance,
     select_exercises,
 )
 from autograder.library import worker_library
+from autograder.names import UnknownNameError
 
 CRITERIA = '''
 from autograder.acceptance import criterion
@@ -73,11 +73,11 @@ def test_exercises_are_folders_with_their_kind_of_name(tmp_path: Path) -> None:
     assert select_exercises(["ch01_ex1", "ch01_ex1_agent"], tmp_path) == [one]
     assert len(select_exercises([], tmp_path)) == 3
     assert one.released == tmp_path / "exercises" / "ch01_ex1_agent"
-    with pytest.raises(UnknownExerciseError, match="'ch01' fits several exercises: ch01_ex1_agent, ch01_ex2_files"):
+    with pytest.raises(UnknownNameError, match="'ch01' fits several exercises: ch01_ex1_agent, ch01_ex2_files"):
         select_exercises(["ch01"], tmp_path)
-    with pytest.raises(UnknownExerciseError, match="'ch09' is no exercise"):
+    with pytest.raises(UnknownNameError, match="'ch09' is no exercise"):
         select_exercises(["ch09"], tmp_path)
-    with pytest.raises(UnknownExerciseError, match="no exercises in"):
+    with pytest.raises(UnknownNameError, match="no exercises in"):
         select_exercises([], tmp_path / "elsewhere")
 
 
