@@ -41,7 +41,7 @@ SETTLING = 5.0
 EXCHANGES = 6
 """How many of the last questions a failed criterion shows."""
 
-LOOKS = 2
+LOOKS = 3
 """How many times in a row nothing may be seen, for a look takes a moment in which a process may become another."""
 
 LISTED = 10

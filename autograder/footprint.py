@@ -19,11 +19,14 @@ MAX_FILES = 20_000
 def box_footprint(box: Any) -> Footprint:
     """Returns that of a worker in a `workbook.sandbox.isolation.server.Box`; it is asked nothing."""
     seen = box.processes()
-    unseen = _tasks(box) - sum(_threads(process.pid) for process in seen)
-    processes = [process for process in seen if process.pid != box.pid]
+    living, counted = _living(seen), _tasks(box)
+    # What is still dead now was dead when it was counted, too; what has come and gone since then is none of these.
+    unseen = counted - sum(map(_threads, living)) - sum(map(_is_dead, seen))
     folders = [box.root / folder for folder in ("tmp", "workspace", "dev/shm")]
     sockets = {path.relative_to(box.root) for path in _sockets(folders)}
-    return Footprint(_living(processes), _threads(box.pid), frozenset(f"/{path}" for path in sockets), unseen)
+    threads = _threads(box.pid)
+    living.pop(box.pid, None)
+    return Footprint(living, threads, frozenset(f"/{path}" for path in sockets), unseen)
 
 
 def _tasks(box: Any) -> int:
@@ -48,9 +51,16 @@ def _living(processes: Iterable[psutil.Process]) -> dict[int, str]:
     living = {}
     for process in processes:
         with suppress(psutil.Error):  # gone meanwhile
-            if process.status() != psutil.STATUS_ZOMBIE:
+            if not _is_dead(process):
                 living[process.pid] = process.name() or "without a name"  # a process may choose its name
     return living
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 def _threads(pid: int) -> int:

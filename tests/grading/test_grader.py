@@ -348,7 +348,11 @@ LEAVING = {
     ),
     "many sockets": ("[socket.socket(socket.AF_UNIX).bind(f'/tmp/{n}') for n in range(900)]", "and 890 more"),
     "one that is always another": (
-        "if os.fork() == 0:\n            while True:\n                if os.fork(): os._exit(0)", "left behind: "
+        "if os.fork() == 0:\n"
+        "            while True:\n"
+        "                try: os.fork() and os._exit(0)\n"
+        "                except OSError: time.sleep(0.01)",
+        "left behind: ",
     ),
     "an orphan": (
         "if os.fork() == 0:\n            if os.fork(): os._exit(0)\n            time.sleep(60)", "process python"
