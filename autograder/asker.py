@@ -148,18 +148,16 @@ class Asker(ABC):
         if self._ended_by is not None:
             ended_by, self._ended_by = self._ended_by, None
             raise ended_by
-        if ("handle" in answer or "value" in answer) and (verb == "new") != (type(answer.get("handle")) is int):
-            raise AnswerRefused("the answer is malformed")
-        return self._read(answer, found, label)
+        return self._read(verb, answer, found, label)
 
     def _keep(self, function: Callable[..., Any]) -> int:
         self._callbacks.append(function)
         return len(self._callbacks) - 1
 
-    def _read(self, answer: dict[str, Any], blobs: Sequence[bytes], label: str) -> Any:
-        if "handle" in answer and type(answer["handle"]) is int:
+    def _read(self, verb: str, answer: dict[str, Any], blobs: Sequence[bytes], label: str) -> Any:
+        if verb == "new" and type(answer.get("handle")) is int:
             return Handle(answer["handle"], label)
-        if "value" in answer:
+        if verb != "new" and "value" in answer and "handle" not in answer:
             try:
                 return decode(answer["value"], blobs)
             except ValueRefused as error:
