@@ -20,12 +20,13 @@ import random
 import reprlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint, Handle
+from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint
+from autograder.values import Handle
 
 if TYPE_CHECKING:
     from autograder.language_model import LanguageModel
@@ -55,7 +56,7 @@ class Failed(CriterionEnded):
 
     Attributes:
         message: What was expected and what came.
-        hint: What mistake looks like that; empty for the criterion's own hint.
+        hint: What mistake looks like that; may be empty.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -75,27 +76,33 @@ class Criterion:
     Attributes:
         id: The `grade_id` of its cell: the function's name with dashes.
         description: The function's docstring.
-        hint: Shown where a failed expectation has none of its own.
+        hints: A ladder from vague to nearly there: a student is shown one more of it each time.
         seconds: What it may take as a whole.
         fresh: Whether it gets a process in which no other criterion has run.
+        numeric: The notebook's function whose tensors it compares, if that is what it does: no decoy may meet it.
         run: The function. It may return the part of the points that is earned, from 0 to 1.
     """
 
     id: str
     description: str
-    hint: str
+    hints: tuple[str, ...]
     seconds: float
     fresh: bool
+    numeric: str
     run: Run
 
 
-def criterion(*, hint: str, seconds: float = SECONDS, fresh: bool = False) -> Callable[[Run], Criterion]:
+def criterion(
+    *, hint: str | tuple[str, ...], seconds: float = SECONDS, fresh: bool = False, numeric: str = ""
+) -> Callable[[Run], Criterion]:
     """Makes a criterion of a function `(work, rng)`; its docstring is what students read.
 
     Args:
-        hint: What a student whose work fails should think about.
+        hint: What a student whose work fails should think about; several from vague to nearly there.
         seconds: What it may take as a whole, on a busy machine.
         fresh: Give it a process in which no other criterion has run.
+        numeric: The notebook's function (or `Class.method`) whose tensors it compares. `autograder matrix` then puts
+            decoys in its place (zeros, NaN, the transpose, …), and each must fail.
     """
 
     def make(run: Run) -> Criterion:
@@ -105,7 +112,8 @@ def criterion(*, hint: str, seconds: float = SECONDS, fresh: bool = False) -> Ca
         description = inspect.getdoc(run)
         if not description:
             raise TypeError(f"criterion {identity} has no docstring: students read it")
-        return Criterion(identity, description, hint, seconds, fresh, run)
+        hints = (hint,) if isinstance(hint, str) else hint
+        return Criterion(identity, description, hints, seconds, fresh, numeric, run)
 
     return make
 
@@ -130,11 +138,15 @@ class Work:
 
     def get(self, target: str | Proxy, attribute: str | None = None) -> Any:
         """Returns the plain value of a name in the notebook, or of an attribute."""
-        return self.ask("get", target._handle if isinstance(target, Proxy) else target, attribute)
+        return self.ask("get", target, attribute)
+
+    def keep(self, value: Any) -> Proxy:
+        """Leaves a value in the notebook's process, where it can be an argument of calls, and looked at after them."""
+        return Proxy(self, self.ask("new", None, None, (value,)))
 
     def drop(self, proxy: Proxy) -> None:
         """Lets go of an object in the notebook's process."""
-        self.ask("drop", proxy._handle)
+        self.ask("drop", proxy)
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -168,12 +180,15 @@ class Work:
     def ask(
         self,
         verb: str,
-        target: str | Handle,
+        target: str | Proxy | Handle | None,
         name: str | None = None,
-        arguments: tuple[Any, ...] = (),
+        arguments: Sequence[Any] = (),
         keywords: dict[str, Any] | None = None,
     ) -> Any:
         """Puts a question, and notes it with its answer. See `autograder.asker.Asker.ask`."""
+        target, *arguments = (item._handle if isinstance(item, Proxy) else item for item in (target, *arguments))
+        if target is None:
+            return self._asker.ask(verb, target, name, arguments, keywords, label=_short(*arguments))
         asked = target.label if isinstance(target, Handle) else target
         asked += f".{name}" if name else ""
         if verb in ("new", "call"):
@@ -229,7 +244,7 @@ def equal(got: Any, wanted: Any, hint: str = "") -> None:
     Raises:
         Failed: They differ.
     """
-    if not _same(got, wanted):
+    if not same(got, wanted):
         raise Failed(f"expected {_short(wanted)}, got {_short(got)}", hint)
 
 
@@ -268,20 +283,28 @@ def fails_with(name: str, hint: str = "") -> Iterator[None]:
     raise Failed(f"expected {name}, nothing was raised", hint)
 
 
-def _same(got: Any, wanted: Any) -> bool:
+def same(got: Any, wanted: Any) -> bool:
+    """Returns whether two values are of the same type and value, in all their parts; tensors bit by bit."""
     if type(got) is not type(wanted):
         return False
     if isinstance(wanted, list | tuple):
-        return len(got) == len(wanted) and all(map(_same, got, wanted))
+        return len(got) == len(wanted) and all(map(same, got, wanted))
     if isinstance(wanted, dict):
         keys = {(type(key), key) for key in got} == {(type(key), key) for key in wanted}  # True is not 1
-        return keys and all(_same(got[key], wanted[key]) for key in wanted)
+        return keys and all(same(got[key], wanted[key]) for key in wanted)
     if isinstance(wanted, float) and math.isnan(wanted):
         return math.isnan(got)
     torch = sys.modules.get("torch")  # where it is not imported, no value is a tensor
     if torch is not None and type(wanted) is torch.Tensor:
-        return got.dtype == wanted.dtype and bool(torch.equal(got, wanted))
+        return got.dtype == wanted.dtype and got.shape == wanted.shape and _bits(got) == _bits(wanted)
     return bool(got == wanted)
+
+
+def _bits(tensor: Any) -> bytes:
+    """Returns what a tensor holds, as bytes: they tell NaN from a number, and -0 from 0."""
+    import torch
+
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def _left(before: Footprint, after: Footprint) -> list[str]:
@@ -299,6 +322,8 @@ _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Handle):
+        return value.label
     if callable(value):
         return f"<{getattr(value, '__name__', 'function')} of the judge>"
     return _clip(_REPR.repr(value))

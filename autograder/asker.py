@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autograder.alarm import DeadlinePassed, alarm
-from autograder.values import ValueRefused, decode, encode
+from autograder.values import Handle, ValueRefused, decode, encode
 
 NO_ANSWER = "there was no answer in time"
 
@@ -50,19 +50,6 @@ class AnswerRefused(Exception):  # noqa: N818 - it says what happened
 
 class WorkerLost(CriterionEnded):
     """The notebook's process cannot be asked any more: it died, it did not answer in time, or broke the protocol."""
-
-
-@dataclass(frozen=True)
-class Handle:
-    """An object that stays in the notebook's process; the judge holds its number.
-
-    Attributes:
-        number: By which the process knows it.
-        label: How it was made, for evidence.
-    """
-
-    number: int
-    label: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,7 @@ class Asker(ABC):
     def ask(
         self,
         verb: str,
-        target: str | Handle,
+        target: str | Handle | None,
         name: str | None = None,
         arguments: Sequence[Any] = (),
         keywords: dict[str, Any] | None = None,
@@ -119,9 +106,9 @@ class Asker(ABC):
 
         Args:
             verb: "new", "call", "get" or "drop".
-            target: A name in the notebook, or an object that stays there.
+            target: A name in the notebook, an object that stays there, or for "new" None: the argument itself stays.
             name: An attribute of the target: a method, for "new" and "call".
-            arguments: Plain values, tensors, and functions, which become callbacks.
+            arguments: Plain values, tensors, handles, and functions, which become callbacks.
             keywords: Likewise.
             label: Of the handle that "new" returns.
 

@@ -17,6 +17,8 @@ IN_WORKER = "WORKBOOK_WORKER"
 
 _model: "LanguageModel | None" = None
 
+_failed: dict[str, int] = {}  # how many times in a row each criterion has failed in this process
+
 
 class CheckFailed(AssertionError):  # noqa: N818 - students read the name
     """Your work does not meet the criterion yet."""
@@ -50,7 +52,9 @@ def check(criterion: str, *objects: Any) -> None:
     if criterion not in criteria:
         raise LookupError(f"this exercise has no criterion '{criterion}': it has {', '.join(criteria)}")
     asker = LocalAsker(_Namespace(objects))
-    report(run_criterion(criteria[criterion], asker, PUBLIC_SEED, _llm))
+    verdict = run_criterion(criteria[criterion], asker, PUBLIC_SEED, _llm, earlier=_failed.get(criterion, 0))
+    _failed[criterion] = verdict.attempts
+    report(verdict)
 
 
 def report(verdict: "Verdict") -> None:
@@ -66,8 +70,9 @@ def report(verdict: "Verdict") -> None:
     else:
         asked = [f"  asked: {line}" for line in verdict.evidence]
         earned = f"{verdict.fraction:.0%} of {verdict.criterion} is met" if verdict.fraction else verdict.criterion
+        mistake = [f"  looks like: {verdict.mistake}"] if verdict.mistake else []
         hint = [f"  hint: {verdict.hint}"] if verdict.hint else []
-        raise CheckFailed("\n".join([f"{earned}: {verdict.message}", *asked, *hint]))
+        raise CheckFailed("\n".join([f"{earned}: {verdict.message}", *asked, *mistake, *hint]))
 
 
 class _Namespace(dict[str, Any]):

@@ -5,7 +5,7 @@ import html
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -74,7 +74,8 @@ class Grader:
         exercise: Exercise,
         *,
         files: Mapping[str, bytes] | None = None,
-        until: str | None = None,
+        only: Collection[str] | None = None,
+        earlier: Mapping[str, int] = {},
     ) -> Grade:
         """Grades a notebook, and writes into it what its cells put out and what the judge says.
 
@@ -85,18 +86,17 @@ class Grader:
             notebook: An nbformat notebook with the exercise's graded cells.
             exercise: What it is a submission of.
             files: What lies beside it, by relative path.
-            until: Stop after this criterion.
+            only: The criteria to run; None for all.
+            earlier: By criterion, how many submissions in a row have failed it before: each is shown another hint.
 
         Raises:
             ExerciseError: The exercise is not as it must be.
             workbook.sandbox.isolation.server.IsolationError: No box can be made: nothing was executed.
         """
         began = time.monotonic()
-        criteria = list(exercise.acceptance.criteria.values())
+        found = exercise.acceptance.criteria
+        criteria = [criterion for criterion in found.values() if only is None or criterion.id in only]
         points = exercise.points
-        if until is not None:
-            last = next(index for index, criterion in enumerate(criteria) if criterion.id == until)
-            criteria = criteria[: last + 1]
         seed = f"{self.seed}/{exercise.name}"
         with _Workers(self._server(exercise), notebook, dict(files or {}), self._cell_timeout) as workers:
             verdicts = [
@@ -105,7 +105,7 @@ class Grader:
                     points=round(points[verdict.criterion] * verdict.fraction, 6),
                     max_points=points[verdict.criterion],
                 )
-                for verdict in judge(criteria, workers.open, seed=seed, llm=self._model.get)
+                for verdict in judge(criteria, workers.open, seed=seed, llm=self._model.get, earlier=earlier)
             ]
         _write(notebook, verdicts)
         return Grade(
@@ -219,6 +219,8 @@ def verdict_html(verdict: Verdict) -> str:
     if verdict.evidence:
         lines = "\n".join(html.escape(line) for line in verdict.evidence)
         parts.append(f"<pre>{lines}</pre>")
+    if verdict.mistake:
+        parts.append(f"<p>What looks like this: {html.escape(verdict.mistake)}</p>")
     if verdict.hint:
         parts.append(f"<p><i>Hint: {html.escape(verdict.hint)}</i></p>")
     return "\n".join(parts)

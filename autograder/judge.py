@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,9 +31,11 @@ class Verdict:
         points: what that gives.
         max_points: what it could give.
         message: what was expected and what came; empty where it passed.
-        hint: what to think about; empty where it passed.
+        mistake: what mistake looks like that, where the criterion knows; empty where it passed.
+        hint: what to think about, the next of the criterion's ladder; empty where it passed.
         evidence: the last questions that were asked, with their answers; empty where it passed.
         broke: whether the criterion itself raised an exception. It did not pass, and its author should look at it.
+        attempts: how many submissions in a row have failed it, with this one; 0 where it passed or was not run.
         seconds: how long it took.
     """
 
@@ -43,9 +45,11 @@ class Verdict:
     points: float = 0.0
     max_points: float = 0.0
     message: str = ""
+    mistake: str = ""
     hint: str = ""
     evidence: tuple[str, ...] = ()
     broke: bool = False
+    attempts: int = 0
     seconds: float = 0.0
 
 
@@ -54,7 +58,9 @@ def rng_for(seed: str, criterion: Criterion) -> random.Random:
     return random.Random(f"{seed}/{criterion.id}")
 
 
-def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[[], LanguageModel]") -> Verdict:
+def run_criterion(
+    criterion: Criterion, asker: Asker, seed: str, llm: "Callable[[], LanguageModel]", *, earlier: int = 0
+) -> Verdict:
     """Runs one criterion. What the student's work does never raises here.
 
     Args:
@@ -62,23 +68,26 @@ def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[
         asker: Puts its questions.
         seed: Of its inputs.
         llm: Gives the language model; raises NotRun where there is none.
+        earlier: How many times in a row it has failed before; the next hint is shown for each.
     """
     began = time.monotonic()
     work = Work(asker, llm)
 
-    def verdict(state: State, fraction: float = 0.0, message: str = "", hint: str = "", broke: bool = False) -> Verdict:
-        evidence: tuple[str, ...] = ()
-        if state == "failed":
-            evidence, hint = tuple(map(_readable, work.exchanges)), hint or criterion.hint
+    def verdict(
+        state: State, fraction: float = 0.0, message: str = "", mistake: str = "", broke: bool = False
+    ) -> Verdict:
+        failed = state == "failed"
         seconds = round(time.monotonic() - began, 3)
         return Verdict(
             criterion.id,
             state,
             fraction,
             message=_readable(message),
-            hint=_readable(hint),
-            evidence=evidence,
+            mistake=_readable(mistake),
+            hint=_readable(criterion.hints[min(earlier, len(criterion.hints) - 1)]) if failed else "",
+            evidence=tuple(map(_readable, work.exchanges)) if failed else (),
             broke=broke,
+            attempts=earlier + 1 if failed else 0,
             seconds=seconds,
         )
 
@@ -86,7 +95,7 @@ def run_criterion(criterion: Criterion, asker: Asker, seed: str, llm: "Callable[
         with asker.deadline(criterion.seconds):
             fraction = _fraction(criterion.run(work, rng_for(seed, criterion)))
     except Failed as failed:
-        return verdict("failed", message=failed.message, hint=failed.hint)
+        return verdict("failed", message=failed.message, mistake=failed.hint)
     except NotRun as reason:
         return verdict("not run", message=str(reason))
     except AnswerRaised as error:
@@ -119,6 +128,7 @@ def judge(
     *,
     seed: str,
     llm: "Callable[[], LanguageModel]",
+    earlier: Mapping[str, int] = {},
 ) -> Iterator[Verdict]:
     """Runs criteria one after the other. After one that failed, and for one that asks for it, in a new process.
 
@@ -127,6 +137,7 @@ def judge(
         open_worker: Gives a process that has executed the notebook; raises WorkerLost where the notebook ends it.
         seed: Of all inputs.
         llm: Gives the language model.
+        earlier: By criterion, how many times in a row it has failed before.
 
     Yields:
         A verdict on each.
@@ -140,9 +151,10 @@ def judge(
                     worker = stack.enter_context(open_worker())
                 except WorkerLost as error:
                     worker = None
-                    yield Verdict(criterion.id, "failed", 0.0, message=str(error))
+                    attempts = earlier.get(criterion.id, 0) + 1
+                    yield Verdict(criterion.id, "failed", 0.0, message=str(error), attempts=attempts)
                     continue
-            verdict = run_criterion(criterion, worker, seed, llm)
+            verdict = run_criterion(criterion, worker, seed, llm, earlier=earlier.get(criterion.id, 0))
             yield verdict
             if criterion.fresh or verdict.state == "failed":
                 stack.close()

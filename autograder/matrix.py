@@ -23,10 +23,11 @@ class Outcome:
 
     Attributes:
         exercise: the exercise's name.
-        answer: "reference", "empty", "wrong/…" or "right/…".
+        answer: "reference", "empty", "wrong/…", "right/…" or "decoy/…".
         about: what the mistake is, or what is different.
         holds: the verdicts are what they must be: all passed for the reference and the right ones, no point for the
-            empty one, and for a wrong one its criterion failed, with those before it passed.
+            empty one, and for a wrong one its criterion failed, with those before it passed. Of a decoy the one
+            criterion that it is made for is judged, and fails.
         problem: why it does not hold; empty where it does.
         points: earned.
         max_points: of the criteria that were run: for a wrong answer, up to the one that must fail.
@@ -120,7 +121,7 @@ def run_matrix(
 
 
 def _outcome(grader: Grader, exercise: Exercise, answer: Variant) -> Outcome:
-    grade = grader.grade(copy.deepcopy(answer.notebook), exercise, until=answer.killed_by or None)
+    grade = grader.grade(copy.deepcopy(answer.notebook), exercise, only=answer.judged_by(exercise))
     problem = _problem(answer, grade)
     return Outcome(
         exercise=exercise.name,
@@ -146,7 +147,7 @@ def _problem(answer: Variant, grade: Grade) -> str:
         return f"{not_run[0].criterion} was not run: {not_run[0].message}"
     if answer.kind == "empty":
         return f"it earned {grade.points:g} points" if grade.points else ""
-    if answer.kind != "wrong":
+    if answer.kind in ("reference", "right"):
         return f"{failed[0].criterion} failed: {failed[0].message}" if failed else ""
     last = grade.verdicts[-1]
     if failed and failed[0] is not last:

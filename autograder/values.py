@@ -1,8 +1,9 @@
 """The values that may cross the wire: plain data and raw tensors, of exactly these types; no class is rebuilt by name.
 
 `None`, `bool`, `int`, `float`, `str`, lists and dictionaries with plain string keys stand as themselves in JSON. The
-rest is an object with one key that begins with `$`: `$tuple`, `$bytes`, `$dict`, `$tensor`, and `$callback` for a
-function of the judge. Bytes and tensors travel beside the JSON as blobs.
+rest is an object with one key that begins with `$`: `$tuple`, `$bytes`, `$dict`, `$tensor`, `$callback` for a function
+of the judge, and `$handle` for an object that is in the notebook's process already. Bytes and tensors travel beside the
+JSON as blobs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,11 +37,24 @@ class ValueRefused(TypeError):  # noqa: N818 - it says what happened to the valu
     """A value is of a type that may not cross the wire, or nested too deeply."""
 
 
+@dataclass(frozen=True)
+class Handle:
+    """An object that stays in the notebook's process; the judge holds its number.
+
+    Attributes:
+        number: By which the process knows it.
+        label: How it was made, for evidence.
+    """
+
+    number: int
+    label: str
+
+
 def encode(value: Any, blobs: list[bytes], callback: Callable[[Callable[..., Any]], int] | None = None) -> Any:
     """Returns a value as JSON data that shares nothing with it.
 
     Args:
-        value: Plain data, tensors, and where `callback` is given functions.
+        value: Plain data, tensors, and where `callback` is given functions and handles.
         blobs: The bytes of tensors are appended to it.
         callback: Keeps a function and returns the number by which it can be called.
 
@@ -74,6 +89,8 @@ def _encode(value: Any, blobs: list[bytes], callback: Callable[[Callable[..., An
     torch = sys.modules.get("torch")  # where it is not imported, no value is a tensor
     if torch is not None and kind is torch.Tensor:
         return {"$tensor": _tensor(value, blobs)}
+    if callback is not None and kind is Handle:
+        return {"$handle": value.number}
     if callback is not None and callable(value):
         return {"$callback": callback(value)}
     raise ValueRefused(
@@ -93,50 +110,64 @@ def _tensor(tensor: torch.Tensor, blobs: list[bytes]) -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(tensor.shape), "blob": len(blobs) - 1}
 
 
-def decode(data: Any, blobs: Sequence[bytes], callback: Callable[[int], Callable[..., Any]] | None = None) -> Any:
+def decode(
+    data: Any,
+    blobs: Sequence[bytes],
+    callback: Callable[[int], Callable[..., Any]] | None = None,
+    handle: Callable[[int], Any] | None = None,
+) -> Any:
     """Returns the value that `encode` has made into `data`; tensors are on the CPU. The data may come from anybody.
 
     Args:
         data: What `json.loads` has returned: nothing in it is of a type beyond JSON's.
         blobs: What came beside it.
         callback: Makes a function of a callback's number; without it, callbacks are refused.
+        handle: Finds the object of a handle's number; without it, handles are refused.
 
     Raises:
         ValueRefused: It is not what `encode` makes.
     """
     try:
-        return _decode(data, blobs, callback, 0)
+        return _decode(data, _Given(blobs, callback, handle), 0)
     except ValueRefused:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueRefused(f"a value came malformed: {type(error).__name__}: {error}") from error
 
 
-def _decode(data: Any, blobs: Sequence[bytes], callback: Callable[[int], Callable[..., Any]] | None, depth: int) -> Any:
+@dataclass(frozen=True)
+class _Given:
+    """What a value is made of besides its JSON."""
+
+    blobs: Sequence[bytes]
+    callback: Callable[[int], Callable[..., Any]] | None
+    handle: Callable[[int], Any] | None
+
+
+def _decode(data: Any, given: _Given, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise ValueRefused(f"the value is nested more than {MAX_DEPTH} deep")
     if type(data) in _PLAIN:
         return data
     if type(data) is list:
-        return [_decode(item, blobs, callback, depth + 1) for item in data]
+        return [_decode(item, given, depth + 1) for item in data]
     tag = next((key for key in data if key.startswith("$")), None)
     if tag is None:
-        return {key: _decode(item, blobs, callback, depth + 1) for key, item in data.items()}
+        return {key: _decode(item, given, depth + 1) for key, item in data.items()}
     (content,) = data.values()
     match tag:
         case "$tuple":
-            return tuple(_decode(item, blobs, callback, depth + 1) for item in content)
+            return tuple(_decode(item, given, depth + 1) for item in content)
         case "$dict" if len(content) <= MAX_KEYS:
-            return {
-                _decode(key, blobs, callback, depth + 1): _decode(item, blobs, callback, depth + 1)
-                for key, item in content
-            }
+            return {_decode(key, given, depth + 1): _decode(item, given, depth + 1) for key, item in content}
         case "$bytes":
-            return _blob(content, blobs)
+            return _blob(content, given.blobs)
         case "$tensor":
-            return _decode_tensor(content, blobs)
-        case "$callback" if callback is not None and type(content) is int:
-            return callback(content)
+            return _decode_tensor(content, given.blobs)
+        case "$callback" if given.callback is not None and type(content) is int:
+            return given.callback(content)
+        case "$handle" if given.handle is not None and type(content) is int:
+            return given.handle(content)
     raise ValueRefused(f"a value came with the tag {tag[:20]!r}")
 
 

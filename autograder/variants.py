@@ -10,6 +10,9 @@ it replaces; the rest comes from the reference. Comments at its top say what it 
 `killed_by` names the criterion that must fail; the ones before it pass. `dies_of` stands only where the mistake is that
 the work raises a NameError or a SyntaxError, gives no answer in time (`timeout`), or ends its process (`death`). A file
 in `right/` has `# differs: …` alone.
+
+Decoys are in no folder: of each criterion that compares tensors, the reference's function is put behind one that gives
+zeros, NaN and the like in place of its results (see `autograder.decoys`).
 """
 
 import copy
@@ -18,10 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from autograder.decoys import decoys
 from autograder.exercises import Exercise, ExerciseError
 from autograder.notebooks import NotebookError, read_notebook, read_source
 
-Kind = Literal["reference", "empty", "wrong", "right"]
+Kind = Literal["reference", "empty", "wrong", "right", "decoy"]
 
 DEATHS = ("NameError", "SyntaxError", "timeout", "death")
 
@@ -31,10 +35,10 @@ class Variant:
     """An answer to an exercise, and what the grader must say of it.
 
     Attributes:
-        name: "reference", "empty", or the file: "wrong/exec_in_process".
-        kind: which of the four.
+        name: "reference", "empty", the file: "wrong/exec_in_process", or "decoy/<criterion>/zeros".
+        kind: which of the five.
         about: what the mistake is, or what is different.
-        killed_by: of a wrong answer, the criterion that must fail.
+        killed_by: of a wrong answer and of a decoy, the criterion that must fail.
         dies_of: what it may die of; empty for nothing.
         notebook: the answer.
     """
@@ -46,9 +50,16 @@ class Variant:
     dies_of: str
     notebook: Any
 
+    def judged_by(self, exercise: Exercise) -> list[str]:
+        """Returns the criteria that decide on it."""
+        criteria = list(exercise.acceptance.criteria)
+        if self.kind == "decoy":
+            return [self.killed_by]
+        return criteria[: criteria.index(self.killed_by) + 1] if self.killed_by else criteria
+
 
 def variants(exercise: Exercise) -> list[Variant]:
-    """Returns all answers of an exercise: the reference, the empty release, the wrong ones, the right ones.
+    """Returns all answers of an exercise: the reference, the empty release, the wrong ones, the right ones, decoys.
 
     Raises:
         ExerciseError: One is missing or not as it must be.
@@ -64,13 +75,32 @@ def variants(exercise: Exercise) -> list[Variant]:
         Variant("empty", "empty", "the release, untouched", "", "", empty),
         *wrong,
         *right,
+        *_decoys(exercise, reference),
     ]
 
 
 def unguarded(exercise: Exercise, answers: list[Variant]) -> list[str]:
     """Returns the criteria that no wrong answer is killed by: nothing shows that they can fail."""
-    killers = {answer.killed_by for answer in answers}
+    killers = {answer.killed_by for answer in answers if answer.kind == "wrong"}
     return [criterion for criterion in exercise.acceptance.criteria if criterion not in killers]
+
+
+def _decoys(exercise: Exercise, reference: Any) -> list[Variant]:
+    return [
+        Variant(f"decoy/{criterion.id}/{name}", "decoy", about, criterion.id, "", with_cell(reference, code))
+        for criterion in exercise.acceptance.criteria.values()
+        if criterion.numeric
+        for name, about, code in decoys(criterion.numeric)
+    ]
+
+
+def with_cell(notebook: Any, source: str) -> Any:
+    """Returns a copy of a notebook with one more cell, a student's own, at its end."""
+    from nbformat.v4 import new_code_cell
+
+    notebook = copy.deepcopy(notebook)
+    notebook.cells.append(new_code_cell(source))
+    return notebook
 
 
 def _read(path: Path) -> Any:

@@ -3,7 +3,8 @@
 A question names one of four verbs. `new` calls something and keeps the result here, under a number, a handle; `call`
 calls something and gives its value; `get` gives the value of a name or an attribute; `drop` forgets a handle. The
 target is a name in the notebook or a handle. A function among the arguments is a callback: calling it here asks the
-judge, who may put further questions before giving the answer.
+judge, who may put further questions before giving the answer. `new` without a target keeps its argument: a value that
+the judge can pass to several calls, and look at after them.
 
 This runs in the student's process and is in the student's power. It decides nothing.
 """
@@ -75,8 +76,8 @@ class Responder:
             found = getattr(found, message["name"])
         if verb == "get":
             return {"value": encode(found, sent)}
-        arguments = decode(message["arguments"], blobs, self._callback)
-        keywords = decode(message["keywords"], blobs, self._callback)
+        arguments = decode(message["arguments"], blobs, self._callback, self._handles.__getitem__)
+        keywords = decode(message["keywords"], blobs, self._callback, self._handles.__getitem__)
         result = found(*arguments, **keywords)
         if verb == "call":
             return {"value": encode(result, sent)}
@@ -84,7 +85,9 @@ class Responder:
         self._handles[self._kept] = result
         return {"handle": self._kept}
 
-    def _find(self, target: str | int) -> Any:
+    def _find(self, target: str | int | None) -> Any:
+        if target is None:
+            return _itself
         if isinstance(target, int):
             return self._handles[target]
         try:
@@ -136,6 +139,10 @@ class Responder:
                 where = f"in {code.co_name}, line {trace.tb_lineno} of its cell: {line}"
             trace = trace.tb_next
         return where[:MAX_TEXT]
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _rebuilt(error: dict[str, Any]) -> Exception:

@@ -100,7 +100,9 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
         """Says whether to grade a submission: unless it was graded to the end, with these contents; or by force."""
         self._submission = read_submission(Path(self._format_source(assignment_id, student_id)), assignment_id)
         folder = Path(self._format_dest(assignment_id, student_id))
-        same = read_record(folder).get("submission_sha256") == self._submission.digest
+        record = read_record(folder)
+        same = record.get("submission_sha256") == self._submission.digest
+        self._earlier = failures(record, again=same)
         if same and not self.force and self._is_in_gradebook(student_id):
             self.log.info("Skipping %s: graded before", folder)
             return False
@@ -135,7 +137,7 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
         """Grades a submission; its record is written last, so that it says that all else is done."""
         resources = self.init_single_notebook_resources(notebook_filename)
         notebook = restored(self._release, self._submission)
-        grade = self._a_grader().grade(notebook, self._exercise, files=self._submission.files)
+        grade = self._a_grader().grade(notebook, self._exercise, files=self._submission.files, earlier=self._earlier)
         check_outputs(notebook)
         make_presentable(notebook)
         output, resources = self.exporter.from_notebook_node(notebook, resources)
@@ -208,6 +210,12 @@ def check_outputs(notebook: Any) -> None:
                 f"the cell '{settings['grade_id']}' has no points from 0 to {settings['points']:g}: is exercises/ as "
                 "`autograder release` makes it now?"
             )
+
+
+def failures(record: dict[str, Any], *, again: bool) -> dict[str, int]:
+    """Returns how many submissions in a row have failed each criterion, from a record; `again` leaves its own out."""
+    verdicts = record.get("verdicts", [])
+    return {verdict["criterion"]: max(0, verdict.get("attempts", 0) - again) for verdict in verdicts}
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -10,19 +10,10 @@ from typing import Any
 
 import pytest
 
-from autograder.acceptance import Criterion, NotRun, Work, criterion, equal, expect, fails_with
+from autograder.acceptance import Criterion, Work, criterion, equal, expect, fails_with
 from autograder.asker import Asker, LocalAsker, WorkerLost
-from autograder.judge import Verdict, judge, rng_for, run_criterion
-
-
-def no_model() -> Any:
-    raise NotRun("no vLLM here")
-
-
-def run(function: Callable[..., Any], *objects: Any, seed: str = "s", **options: Any) -> Verdict:
-    function.__doc__ = function.__doc__ or "What it says."
-    made = criterion(hint="think", **options)(function)
-    return run_criterion(made, LocalAsker({item.__name__: item for item in objects}), seed, no_model)
+from autograder.judge import judge, rng_for
+from tests.autograder.asking import no_model, run
 
 
 class Stack:
@@ -61,7 +52,8 @@ def test_a_criterion_that_is_met() -> None:
     verdict = run(pops_the_last, Stack)
     assert (verdict.criterion, verdict.state, verdict.fraction) == ("pops-the-last", "passed", 1.0)
     assert verdict.evidence == ()
-    assert verdict.message == verdict.hint == ""
+    assert verdict.message == verdict.mistake == verdict.hint == ""
+    assert verdict.attempts == 0
     assert Stack.log == ["enter", "exit"]
 
 
@@ -75,7 +67,8 @@ def test_a_criterion_that_is_not_met_says_what_was_asked_and_what_came() -> None
     verdict = run(fails, Stack)
     assert verdict.state == "failed"
     assert verdict.message == "expected 7, got 2"
-    assert verdict.hint == "counted from one?"
+    assert verdict.mistake == "counted from one?"
+    assert verdict.hint == "think"
     assert verdict.evidence[0] == "Stack()"
     assert "Stack().push([1]) → 2" in verdict.evidence
     assert all(len(line) < 1000 for line in verdict.evidence)
@@ -107,6 +100,32 @@ def test_ways_not_to_meet_a_criterion(body: Callable[[Work], object], message: s
     assert verdict.message.startswith(message)
     assert verdict.hint == "think"
     assert not verdict.broke
+
+
+def test_each_failure_in_a_row_shows_the_next_hint() -> None:
+    def fails(work: Work, rng: random.Random) -> None:
+        expect(False, "no")
+
+    ladder = ("vague", "nearer", "nearly there")
+    verdicts = [run(fails, hint=ladder, earlier=earlier) for earlier in range(5)]
+    assert [verdict.hint for verdict in verdicts] == [*ladder, ladder[-1], ladder[-1]]
+    assert [verdict.attempts for verdict in verdicts] == [1, 2, 3, 4, 5]
+
+
+def test_a_value_that_is_kept_is_an_argument_of_several_calls() -> None:
+    def keeps(work: Work, rng: random.Random) -> None:
+        given = [1]
+        kept = work.keep(given)
+        equal(work.call("push", kept, 2), 2)
+        equal(work.call("push", kept, 3), 3)
+        equal(work.get(kept), [1, 2, 3])
+        equal(given, [1])
+
+    def push(items: list[int], item: int) -> int:
+        items.append(item)
+        return len(items)
+
+    assert run(keeps, push).state == "passed"
 
 
 def test_fails_with_wants_that_exception() -> None:
@@ -276,7 +295,7 @@ def made(name: str, body: Callable[[Work], object], fresh: bool = False) -> Crit
     def run(work: Work, rng: random.Random) -> None:
         body(work)
 
-    return Criterion(name, name, "", 10.0, fresh, run)
+    return Criterion(name, name, ("",), 10.0, fresh, "", run)
 
 
 def test_after_a_failure_and_for_a_fresh_one_there_is_a_new_process() -> None:

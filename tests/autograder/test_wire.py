@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from autograder.acceptance import Failed
-from autograder.asker import AnswerRaised, AnswerRefused, Handle, LocalAsker, WorkerLost
+from autograder.asker import AnswerRaised, AnswerRefused, LocalAsker, WorkerLost
+from autograder.values import Handle
 
 
 class Counter:

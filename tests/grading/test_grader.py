@@ -381,7 +381,7 @@ def test_what_is_left_behind_is_seen_and_named(grader: Grader, tmp_path: Path, c
 def test_a_cell_that_takes_too_long_keeps_what_it_has_defined(grader: Grader, exercise: Exercise) -> None:
     slow = GOOD["applier"] + "\nimport time; time.sleep(600)"
     assert states(grader.grade(notebook(applier=slow), exercise)) == "passed passed passed"
-    wrong = grader.grade(notebook(applier=slow, add="def add(a, b): return 0"), exercise, until="applies")
+    wrong = grader.grade(notebook(applier=slow, add="def add(a, b): return 0"), exercise, only=["adds", "applies"])
     assert states(wrong) == "failed passed", "one failure is not the cause of another"
 
 
@@ -403,8 +403,8 @@ def add(a, b):
     assert "malformed" in message(grade(add=forge), "adds")
 
 
-def test_stopping_at_a_criterion(grader: Grader, exercise: Exercise) -> None:
-    result = grader.grade(notebook(), exercise, until="applies")
+def test_some_of_the_criteria(grader: Grader, exercise: Exercise) -> None:
+    result = grader.grade(notebook(), exercise, only=["adds", "applies"])
     assert [verdict.criterion for verdict in result.verdicts] == ["adds", "applies"]
     assert result.max_points == 7
 

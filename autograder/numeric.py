@@ -1,0 +1,142 @@
+"""What criteria of numeric work share: tolerances that follow from arithmetic, and what a pure function must not do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from autograder.acceptance import Failed, Proxy, Work, equal, same
+from autograder.asker import AnswerRaised
+from autograder.values import Handle
+
+if TYPE_CHECKING:
+    import torch
+
+FACTOR = 8.0
+"""Roundings of the result's type that a right answer may be off by, before its sums are counted."""
+
+
+def close(got: Any, wanted: torch.Tensor, dtype: torch.dtype, *, terms: int = 1, hint: str = "") -> None:
+    """Fails the criterion unless a tensor is what an oracle in fp64 says, as far as its type can hold it.
+
+    The bound is `FACTOR * eps(dtype) * sqrt(terms)` of the largest finite magnitude that is wanted: rounding errors of
+    a sum of n terms grow with sqrt(n) where they are independent (Higham, "Accuracy and Stability of Numerical
+    Algorithms", section 2.6).
+
+    Args:
+        got: What the work gave.
+        wanted: What it should be, float64.
+        dtype: The type that it should have.
+        terms: How many terms are summed up for one element.
+        hint: What mistake looks like that.
+
+    Raises:
+        Failed: It is no tensor of that type and shape, or off by more, or has NaN or infinity at other places.
+    """
+    import torch
+
+    if type(got) is not torch.Tensor:
+        raise Failed(f"expected a tensor, got a value of type {type(got).__name__}", hint)
+    if got.dtype != dtype:
+        raise Failed(f"expected a tensor of {dtype}, got {got.dtype}", hint)
+    if got.shape != wanted.shape:
+        raise Failed(f"expected shape {tuple(wanted.shape)}, got {tuple(got.shape)}", hint)
+    exact = got.double()
+    finite = wanted.isfinite()
+    odd = ~finite & ~((exact == wanted) | (exact.isnan() & wanted.isnan()))
+    largest = wanted[finite].abs().max().item() if finite.any() else 0.0
+    bound = FACTOR * torch.finfo(dtype).eps * math.sqrt(terms) * largest
+    off = torch.where(finite, (exact - wanted).abs(), 0.0)
+    wrong = odd | ~(off <= bound)  # not the other way round: NaN is not below anything
+    if wrong.any():
+        place = tuple(int(index) for index in wrong.nonzero()[0])
+        at = f" at {list(place)}" if place else ""
+        raise Failed(
+            f"{int(wrong.sum())} of {wrong.numel()} numbers are off by more than {bound:.3g}: expected "
+            f"{wanted[place].item():.6g}{at}, got {exact[place].item():.6g}",
+            hint,
+        )
+
+
+def pure(
+    work: Work, name: str, cases: Sequence[tuple[Any, ...]], check: Callable[..., None], *, in_place: bool = False
+) -> None:
+    """Fails the criterion unless a function gives right results, the same each time, and touches nothing else.
+
+    Each case is asked twice, with the others in between; what is passed must come back as it was; what is given must
+    not change when the function is called again or when its arguments are changed, nor with another of its results.
+
+    Args:
+        work: The student's work.
+        name: The function in it.
+        cases: Arguments, plain values and tensors; two cases or more.
+        check: Called with a result and the arguments that it is of.
+        in_place: The contract lets the function change its arguments.
+
+    Raises:
+        Failed: It is not pure, or `check` has failed.
+    """
+    asked = [_Case(work, name, case) for case in cases]
+    for case in asked:
+        check(case.value, *case.arguments)
+    for case in reversed(asked):
+        again = work.call(name, *case.arguments)
+        if not same(again, case.value):
+            raise Failed(
+                f"the same question got another answer the second time: {_shown(case.value)}, then {_shown(again)}",
+                "Is something kept from an earlier call, found again by an id, an address or a count?",
+            )
+    for case in asked:
+        case.same_result("after other calls", "Does the result live in a buffer that the next call uses, too?")
+        if not in_place:
+            case.same_arguments()
+    for case in asked:
+        case.overwrite_arguments()
+        case.same_result("after its arguments were changed", "The result shares memory with an argument: copy it.")
+    for number, case in enumerate(asked, 1):
+        case.overwrite_result()
+        for other in asked[number:]:
+            other.same_result("after another result was changed", "Two results share memory: make each its own.")
+
+
+class _Case:
+    """A call of which the arguments and the result stay in the notebook's process."""
+
+    def __init__(self, work: Work, name: str, arguments: tuple[Any, ...]) -> None:
+        self._work, self.arguments = work, arguments
+        self._kept = [work.keep(argument) for argument in arguments]
+        self._result = work.new(name, *self._kept)
+        self.value = work.get(self._result)
+
+    def same_arguments(self) -> None:
+        for kept, argument in zip(self._kept, self.arguments, strict=True):
+            equal(self._work.get(kept), argument, "The function changes its argument in place: work on a copy.")
+
+    def same_result(self, when: str, hint: str) -> None:
+        now = self._work.get(self._result)
+        if not same(now, self.value):
+            raise Failed(f"a result has changed {when}: it was {_shown(self.value)}, it is {_shown(now)}", hint)
+
+    def overwrite_arguments(self) -> None:
+        for kept, argument in zip(self._kept, self.arguments, strict=True):
+            _overwrite(self._work, kept, argument)
+
+    def overwrite_result(self) -> None:
+        with suppress(AnswerRaised):  # a result of which one number stands in several places cannot be written to
+            _overwrite(self._work, self._result, self.value)
+
+
+def _overwrite(work: Work, target: Proxy | Handle, value: Any) -> None:
+    """Changes a tensor, or those in a tuple or list, in the notebook's process."""
+    if isinstance(value, tuple | list):
+        for index, part in enumerate(value):
+            _overwrite(work, work.ask("new", target, "__getitem__", (index,)), part)
+    elif type(value).__name__ == "Tensor":
+        number = int(not value.any())  # one that is not there: NaN would do for floating point alone
+        work.ask("new", work.ask("new", target, "detach"), "fill_", (number,))
+
+
+def _shown(value: Any) -> str:
+    return f"{value!r:.200}"
