@@ -29,6 +29,7 @@ from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint
 from autograder.values import Handle
 
 if TYPE_CHECKING:
+    from autograder.kernels import Kernel, Kernels
     from autograder.language_model import LanguageModel
 
 __all__ = ["Failed", "NotRun", "Work", "criterion", "equal", "expect", "fails_with"]
@@ -121,10 +122,11 @@ def criterion(
 class Work:
     """A student's work: what their notebook has defined, in a process that only answers questions."""
 
-    def __init__(self, asker: Asker, llm: Callable[[], LanguageModel]) -> None:
-        """Takes who puts the questions, and what gives the language model."""
+    def __init__(self, asker: Asker, llm: Callable[[], LanguageModel], kernels: Kernels | None = None) -> None:
+        """Takes who puts the questions, what gives the language model, and the notebook's kernels."""
         self._asker = asker
         self._llm = llm
+        self._kernels = kernels
         self.exchanges: list[str] = []
 
     def new(self, name: str, *arguments: Any, **keywords: Any) -> Proxy:
@@ -176,6 +178,17 @@ class Work:
             NotRun: vLLM or the weights are missing.
         """
         return self._llm()
+
+    def kernel(self, name: str) -> Kernel:
+        """Cuts a `@triton.jit` function out of the notebook, to be compiled and run away from all else of it.
+
+        Raises:
+            Failed: The notebook has no such kernel, or it cannot be lifted.
+            NotRun: There are only objects here, and no notebook.
+        """
+        if self._kernels is None:
+            raise NotRun("kernels are cut out of a notebook, and there is none")
+        return self._kernels.get(name, self._asker.left, self._note)
 
     def ask(
         self,

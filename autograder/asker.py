@@ -5,6 +5,7 @@ All that comes back is untrusted. An answer is plain data of known types, or the
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -80,6 +81,10 @@ class Asker(ABC):
     @abstractmethod
     def deadline(self, seconds: float) -> AbstractContextManager[None]:
         """Returns a block of which every question must be answered within `seconds` of its begin; they nest."""
+
+    def left(self) -> float:
+        """Returns the seconds until the deadline; infinity where the deadline interrupts by itself."""
+        return math.inf
 
     @abstractmethod
     def footprint(self) -> Footprint:
@@ -199,6 +204,10 @@ class BoxAsker(Asker):
         finally:
             self._deadlines.pop()
 
+    def left(self) -> float:
+        """See Asker."""
+        return min(self._deadlines) - time.monotonic()
+
     def _exchange(self, message: dict[str, Any], blobs: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from workbook.sandbox.isolation.channel import ChannelClosed, ChannelError
         from workbook.sandbox.isolation.server import BoxDied
@@ -208,7 +217,7 @@ class BoxAsker(Asker):
         try:
             self._box.send(message, blobs)
             while True:
-                left = min(self._deadlines) - time.monotonic()
+                left = self.left()
                 if left <= 0:
                     raise TimeoutError
                 answer, found = self._box.receive(left)

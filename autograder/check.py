@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autograder.judge import Verdict
+    from autograder.kernel_bench import LocalBench
+    from autograder.kernels import Kernels
     from autograder.language_model import LanguageModel
 
 PUBLIC_SEED = "public"
@@ -16,6 +18,8 @@ IN_WORKER = "WORKBOOK_WORKER"
 """In the environment of a process that the judge questions: there a check has nothing to do."""
 
 _model: "LanguageModel | None" = None
+
+_bench: "LocalBench | None" = None
 
 _failed: dict[str, int] = {}  # how many times in a row each criterion has failed in this process
 
@@ -52,7 +56,8 @@ def check(criterion: str, *objects: Any) -> None:
     if criterion not in criteria:
         raise LookupError(f"this exercise has no criterion '{criterion}': it has {', '.join(criteria)}")
     asker = LocalAsker(_Namespace(objects))
-    verdict = run_criterion(criteria[criterion], asker, PUBLIC_SEED, _llm, earlier=_failed.get(criterion, 0))
+    earlier = _failed.get(criterion, 0)
+    verdict = run_criterion(criteria[criterion], asker, PUBLIC_SEED, _llm, kernels=_kernels(), earlier=earlier)
     _failed[criterion] = verdict.attempts
     report(verdict)
 
@@ -96,3 +101,18 @@ def _llm() -> Any:
         _model = LanguageModel()
         atexit.register(_model.close)
     return _model.get()
+
+
+def _kernels() -> "Kernels":
+    """Returns the kernels of this notebook: of its cells as they were executed, the last of which count."""
+    global _bench  # noqa: PLW0603 - one a notebook
+    from IPython import get_ipython
+
+    from autograder.kernel_bench import LocalBench
+    from autograder.kernels import Kernels
+
+    if _bench is None:
+        _bench = LocalBench()
+        atexit.register(_bench.close)
+    shell = get_ipython()
+    return Kernels(_bench, shell.history_manager.input_hist_raw if shell else [])

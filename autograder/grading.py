@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 from autograder.asker import Asker, BoxAsker, WorkerLost
 from autograder.exercises import Exercise, is_judged
 from autograder.judge import Verdict, judge
+from autograder.kernel_bench import BoxBench
+from autograder.kernels import Kernels
 from autograder.language_model import LanguageModel
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Grader:
         self.seed = seed or secrets.token_hex(16)
         self._cell_timeout = cell_timeout
         self._model = LanguageModel()
+        self._bench = BoxBench()
         self._servers: dict[str, ForkServer] = {}
         self._starting = threading.Lock()
 
@@ -98,6 +101,7 @@ class Grader:
         criteria = [criterion for criterion in found.values() if only is None or criterion.id in only]
         points = exercise.points
         seed = f"{self.seed}/{exercise.name}"
+        kernels = Kernels(self._bench, [cell.source for cell in notebook.cells if cell.cell_type == "code"])
         with _Workers(self._server(exercise), notebook, dict(files or {}), self._cell_timeout) as workers:
             verdicts = [
                 replace(
@@ -105,7 +109,9 @@ class Grader:
                     points=round(points[verdict.criterion] * verdict.fraction, 6),
                     max_points=points[verdict.criterion],
                 )
-                for verdict in judge(criteria, workers.open, seed=seed, llm=self._model.get, earlier=earlier)
+                for verdict in judge(
+                    criteria, workers.open, seed=seed, llm=self._model.get, kernels=kernels, earlier=earlier
+                )
             ]
         _write(notebook, verdicts)
         return Grade(
@@ -133,10 +139,11 @@ class Grader:
             return self._servers[exercise.name]
 
     def close(self) -> None:
-        """Ends the fork servers and the language model."""
+        """Ends the fork servers, those for kernels among them, and the language model."""
         for server in self._servers.values():
             server.close()
         self._servers.clear()
+        self._bench.close()
         self._model.close()
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ from autograder.alarm import DeadlinePassed
 from autograder.asker import AnswerRaised, AnswerRefused, Asker, WorkerLost
 
 if TYPE_CHECKING:
+    from autograder.kernels import Kernels
     from autograder.language_model import LanguageModel
 
 State = Literal["passed", "failed", "not run"]
@@ -59,7 +60,13 @@ def rng_for(seed: str, criterion: Criterion) -> random.Random:
 
 
 def run_criterion(
-    criterion: Criterion, asker: Asker, seed: str, llm: "Callable[[], LanguageModel]", *, earlier: int = 0
+    criterion: Criterion,
+    asker: Asker,
+    seed: str,
+    llm: "Callable[[], LanguageModel]",
+    *,
+    kernels: "Kernels | None" = None,
+    earlier: int = 0,
 ) -> Verdict:
     """Runs one criterion. What the student's work does never raises here.
 
@@ -68,10 +75,11 @@ def run_criterion(
         asker: Puts its questions.
         seed: Of its inputs.
         llm: Gives the language model; raises NotRun where there is none.
+        kernels: Of the notebook.
         earlier: How many times in a row it has failed before; the next hint is shown for each.
     """
     began = time.monotonic()
-    work = Work(asker, llm)
+    work = Work(asker, llm, kernels)
 
     def verdict(
         state: State, fraction: float = 0.0, message: str = "", mistake: str = "", broke: bool = False
@@ -128,6 +136,7 @@ def judge(
     *,
     seed: str,
     llm: "Callable[[], LanguageModel]",
+    kernels: "Kernels | None" = None,
     earlier: Mapping[str, int] = {},
 ) -> Iterator[Verdict]:
     """Runs criteria one after the other. After one that failed, and for one that asks for it, in a new process.
@@ -137,6 +146,7 @@ def judge(
         open_worker: Gives a process that has executed the notebook; raises WorkerLost where the notebook ends it.
         seed: Of all inputs.
         llm: Gives the language model.
+        kernels: Of the notebook.
         earlier: By criterion, how many times in a row it has failed before.
 
     Yields:
@@ -154,7 +164,8 @@ def judge(
                     attempts = earlier.get(criterion.id, 0) + 1
                     yield Verdict(criterion.id, "failed", 0.0, message=str(error), attempts=attempts)
                     continue
-            verdict = run_criterion(criterion, worker, seed, llm, earlier=earlier.get(criterion.id, 0))
+            before = earlier.get(criterion.id, 0)
+            verdict = run_criterion(criterion, worker, seed, llm, kernels=kernels, earlier=before)
             yield verdict
             if criterion.fresh or verdict.state == "failed":
                 stack.close()

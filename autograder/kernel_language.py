@@ -136,6 +136,15 @@ def is_literal(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and _is_plain(node.value)
 
 
+def literal(node: ast.expr) -> float | None:
+    """Returns what an expression for which `is_literal` holds stands for."""
+    if isinstance(node, ast.UnaryOp):
+        positive = literal(node.operand)
+        return None if positive is None else -positive
+    value: float | None = ast.literal_eval(node.args[0] if isinstance(node, ast.Call) else node)
+    return float(value) if isinstance(node, ast.Call) and value is not None else value
+
+
 def check_function(function: ast.FunctionDef) -> Uses:
     """Holds a function against the language; its decorators and annotations are not looked at.
 

@@ -21,6 +21,7 @@ from autograder.kernel_language import (
     dotted,
     is_constexpr,
     is_literal,
+    literal,
     without_docstring,
 )
 
@@ -50,11 +51,13 @@ class Parameter:
         name: Its name.
         constexpr: Whether it is a `tl.constexpr`.
         optional: Whether it has a default.
+        default: What that is.
     """
 
     name: str
     constexpr: bool
     optional: bool
+    default: float | None = None
 
 
 @dataclass(frozen=True)
@@ -216,8 +219,12 @@ def _rebuilt(function: ast.FunctionDef) -> ast.FunctionDef:
 
 
 def _parameters(function: ast.FunctionDef) -> tuple[Parameter, ...]:
-    required = len(function.args.args) - len(function.args.defaults)
-    return tuple(
-        Parameter(argument.arg, is_constexpr(argument.annotation), index >= required)
-        for index, argument in enumerate(function.args.args)
+    arguments, defaults = function.args.args, [literal(default) for default in function.args.defaults]
+    required = len(arguments) - len(defaults)
+    return (
+        *(Parameter(argument.arg, is_constexpr(argument.annotation), False) for argument in arguments[:required]),
+        *(
+            Parameter(argument.arg, is_constexpr(argument.annotation), True, default)
+            for argument, default in zip(arguments[required:], defaults, strict=True)
+        ),
     )
