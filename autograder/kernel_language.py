@@ -229,7 +229,7 @@ class _Checker:
             ):
                 self._expression(call, depth)
                 self._block(body, depth)
-            case ast.For():
+            case ast.For(orelse=[]):
                 raise Refusal(node, f"a loop runs over one of {', '.join(_LOOPS)}")
             case ast.Assign():
                 raise Refusal(node, "assign to one name, or to names with commas between them")
