@@ -1,4 +1,4 @@
-"""The tests of layers and deaths once more, as an ordinary user: user namespaces stand in for root's rights."""
+"""The tests of layers, deaths and the watchdog as an ordinary user: user namespaces stand in for root's rights."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 def test_boxes_of_an_ordinary_user() -> None:
     if reason := server.available() or server._no_user_namespaces():
         unavailable(reason)
-    files = [str(HERE / "test_layers.py"), str(HERE / "test_deaths.py")]
+    files = [str(HERE / f"test_{subject}.py") for subject in ("layers", "deaths", "watchdog")]
     with tempfile.TemporaryDirectory() as folder:  # pytest's own temporary folders are closed to others
         Path(folder).chmod(0o777)
         report = Path(folder) / "report.xml"
@@ -37,6 +37,5 @@ def test_boxes_of_an_ordinary_user() -> None:
         "test_it_has_its_own_user",
         "test_the_control_group_bounds_processes",
         "test_the_control_group_bounds_processor_time",
-        "test_files_count_as_memory",
     }
     assert len(cases) > 60

@@ -17,6 +17,7 @@ import psutil
 from workbook.sandbox.isolation.cgroups import Group
 from workbook.sandbox.isolation.channel import Channel, ChannelError, pack
 from workbook.sandbox.isolation.limits import MIB, Limits
+from workbook.sandbox.isolation.watchdog import Watch, Watchdog
 
 OnOutput = Callable[[str, bytes], None]
 
@@ -82,12 +83,35 @@ class Box:
         self._output: list[tuple[str, bytes]] = []
         self._output_left = limits.output
         self._garbled = False  # what came on the channel was no message, and neither is the rest
+        self._watch: Watch | None = None
         self._closing = threading.Lock()
         self._closed = False
         self._poll = select.poll()
         for descriptor in (channel.fileno(), status, *pipes):
             os.set_blocking(descriptor, False)
             self._poll.register(descriptor, select.POLLIN)
+
+    def put_under(self, watchdog: Watchdog) -> None:
+        """Has a watchdog bound what no control group does. For a box that is closed in.
+
+        Raises:
+            IsolationError: It cannot be watched.
+        """
+        memory, processor = ("memory" not in self.group.folders), ("cpu" not in self.group.folders)
+        with self._closing:
+            if self._closed or not (memory or processor):
+                return
+            try:
+                watch = Watch(self._init, self.root, self._limits, memory=memory, processor=processor)
+            except (FileNotFoundError, ProcessLookupError):
+                return  # it has ended
+            except OSError as error:
+                raise IsolationError(f"a box was not built: watching it: {error}") from error
+            if _has_ended(self._worker):  # then what was opened may be another process's
+                watch.close()
+                return
+            self._watch = watch
+        watchdog.add(watch)
 
     def send(self, message: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
         """Sends a message to the worker. What it writes meanwhile is kept for `receive` and `drain`.
@@ -193,6 +217,8 @@ class Box:
                 self.group.remove()
             finally:
                 self._channel.close()
+                if self._watch is not None:
+                    self._watch.close()
                 for descriptor in self._descriptors:
                     os.close(descriptor)
                 self._on_close(self)
@@ -254,6 +280,8 @@ class Box:
             self._die(f"exit status {status}")
         elif status == -signal.SIGKILL and self.group.out_of_memory():
             self._die("out of memory")
+        elif status == -signal.SIGKILL and self._watch is not None and self._watch.exceeded:
+            self._die(self._watch.exceeded)
         elif status == -signal.SIGXCPU:
             self._die(f"used more than {self._limits.cpu_seconds} s of processor time")
         else:
@@ -276,9 +304,7 @@ class Box:
 
     def _kill(self) -> None:
         self._signal(self._init, signal.SIGKILL)
-        gone = select.poll()
-        gone.register(self._init, select.POLLIN)
-        if not gone.poll(_END_TIMEOUT * 1000):
+        if not _has_ended(self._init, _END_TIMEOUT):
             raise IsolationError(f"process {self._init_pid} and its box did not end within {_END_TIMEOUT:g} s")
 
     def _signal(self, descriptor: int, number: signal.Signals) -> None:
@@ -293,6 +319,13 @@ class Box:
         output, self._output = self._output, []
         for name, data in output:
             on_output(name, data)
+
+
+def _has_ended(descriptor: int, timeout: float = 0) -> bool:
+    """Whether the process of a process descriptor ends within some seconds."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
 
 
 def _pid(descriptor: int) -> int:

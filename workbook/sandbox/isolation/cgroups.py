@@ -1,7 +1,7 @@
 """Control groups: what the processes of a box may use together, and whether the kernel killed one for want of memory.
 
 Version 1 has a tree for each controller, version 2 one tree for all; a machine may have either, both, or none that may
-be written. Each tree is used where it is: a box without one is still bounded for each process by its resource limits.
+be written. Each tree is used where it is: a box without one is bounded by its resource limits and by `watchdog`.
 """
 
 import os

@@ -27,14 +27,14 @@ def step(name: str) -> Iterator[None]:
 
 
 def confine(
-    limits: Limits, uid: int, program: bytes, groups: Sequence[int], *, privileged: bool, bounded: bool
+    limits: Limits, uid: int, program: bytes | None, groups: Sequence[int], *, privileged: bool, bounded: bool
 ) -> None:
     """Closes the box. For a process with one thread, the first but init in a PID namespace of its own.
 
     Args:
         limits: What the box may use.
         uid: Its user ID; an ordinary user's box has it in its own user namespace only.
-        program: The compiled seccomp filter.
+        program: The compiled seccomp filter; None for none.
         groups: Descriptors that take it into its control groups.
         privileged: Whether this process is root, rather than an ordinary user who is root in a user namespace.
         bounded: Whether a control group bounds its memory.
@@ -74,8 +74,9 @@ def confine(
         linux.drop_capabilities()
         linux.set_dumpable()
         linux.forbid_new_privileges()
-    with step("loading the system call filter"):
-        linux.load_seccomp(program)
+    if program is not None:
+        with step("loading the system call filter"):
+            linux.load_seccomp(program)
     with step("entering its workspace"):
         os.chdir(filesystem.WORKSPACE)
 

@@ -74,6 +74,42 @@ def fork(most: int) -> int:
     return children
 
 
+def share_out(processes: int, size: int, seconds: float) -> None:
+    """Has some processes fill so much memory each, and hold it for a while."""
+
+    def hold() -> None:
+        kept = bytearray(size)
+        time.sleep(seconds)
+        del kept
+
+    _start(processes, hold)
+    time.sleep(seconds)
+
+
+def burn(processes: int, seconds: float) -> None:
+    """Has some processes calculate for a while."""
+
+    def calculate() -> None:
+        while True:
+            pass
+
+    _start(processes, calculate)
+    time.sleep(seconds)
+
+
+def _start(processes: int, action: Callable[[], Any]) -> None:
+    for _ in range(processes):
+        if os.fork() == 0:
+            action()
+            os._exit(0)
+
+
+def keyrings() -> list[str]:
+    """The numbers of the session keyrings that are to be seen."""
+    lines = (line.split() for line in Path("/proc/keys").read_text().splitlines())
+    return [fields[0] for fields in lines if fields[7:9] == ["keyring", "_ses:"]]
+
+
 def python() -> str | None:
     """What goes wrong where a program that is started here imports a package of the environment."""
     done = subprocess.run([sys.executable, "-c", "import psutil"], capture_output=True, text=True, check=False)
@@ -82,10 +118,28 @@ def python() -> str | None:
 
 def allocate(size: int) -> bool:
     """Whether another process can have and fill so much memory."""
-    script = f"keep = bytearray({size})"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+    if (child := os.fork()) == 0:
+        try:
+            bytearray(size)
+        except MemoryError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 _TRIALS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (write, exists, connect, make_socket, unshare, fork, python, allocate)
+    function.__name__: function
+    for function in (
+        write,
+        exists,
+        connect,
+        make_socket,
+        unshare,
+        fork,
+        share_out,
+        burn,
+        keyrings,
+        python,
+        allocate,
+    )
 }

@@ -70,7 +70,7 @@ def _become_zygote(control: socket.socket, what: dict[str, Any]) -> None:
             "OPENBLAS_NUM_THREADS": "1",
             **what["environment"],
         }
-        told = json.dumps({name: what[name] for name in ("entry", "preload", "privileged")})
+        told = json.dumps({name: what[name] for name in ("entry", "preload", "privileged", "filtered", "bounded")})
         arguments = [sys.executable, "-P", "-c", _ZYGOTE, str(control.fileno()), told]
         os.execve(sys.executable, arguments, environment)
 

@@ -10,11 +10,11 @@ class Limits:
     """Bounds of one box, and of all that runs in it. Sizes are bytes.
 
     Attributes:
-        memory: Memory of all its processes and file systems together where a cgroup bounds it; otherwise the private
-            memory of each process.
+        memory: Memory of all its processes and file systems together. Without a control group a watchdog bounds it,
+            which needs a moment, and the kernel the private memory of each process.
         processes: How many processes and threads may live at once.
-        cpus: Processor cores; two halves of a core count as one.
-        cpu_seconds: Processor time of each process.
+        cpus: Processor cores; two halves of a core count as one. Not bounded without a control group.
+        cpu_seconds: Processor time of each process; without a control group also of all together.
         workspace: Size of `/workspace`, where the box works.
         temporary: Size of `/tmp`.
         shared_memory: Size of `/dev/shm`.

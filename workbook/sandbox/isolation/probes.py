@@ -8,27 +8,46 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from workbook.sandbox.isolation import cgroups, linux
+from workbook.sandbox.isolation import cgroups, linux, seccomp
 from workbook.sandbox.isolation.box import Box, BoxDied, IsolationError
 from workbook.sandbox.isolation.channel import ChannelError
 from workbook.sandbox.isolation.filesystem import environment
 from workbook.sandbox.isolation.limits import MIB, Limits
-from workbook.sandbox.isolation.server import ForkServer, available
+from workbook.sandbox.isolation.server import ForkServer, available, is_privileged
+
+SANDBOX = "sandbox"
+"""The name of the one probe there is where no box can be made at all."""
 
 _LIMITS = Limits(memory=200 * MIB, processes=20, workspace=MIB, temporary=2 * MIB, shared_memory=3 * MIB)
+_SHORT = replace(_LIMITS, cpu_seconds=1)
+_CONTROLLERS = {"memory": "memory", "pids": "processes", "cpu": "processor"}
 _NAMESPACES = {"PID": "pid", "mount": "mnt", "network": "net", "IPC": "ipc", "UTS": "uts", "user": "user"}
 _OWN_MOUNTS = {"/proc", "/dev/pts", "/dev/shm", "/tmp", "/workspace"}
 _AS_ROOT = "run as root"
 _GROUPS = "run as root, where /sys/fs/cgroup can be written (in a container: with control groups of its own)"
+_CONTAINER = "in a container: start it with --privileged, or grade outside of it"
+_WAYS = {  # a step that may fail, and what to do then
+    "coreutils": "install GNU coreutils 8.31 or newer",
+    "namespaces": _CONTAINER,
+    "mounting": _CONTAINER,
+    "root": _CONTAINER,
+    "filter": "grade on a kernel with seccomp filters, as any distribution's is",
+}
 _TIMEOUT = 60.0  # seconds for one trial
+_PATIENCE = 5.0  # seconds in which a watchdog must end a box
+_AT_ONCE = 6  # boxes
+_NOT_BUILT = "a box was not built"  # how the errors of `server` begin
+_TIMED = "watchdog: processor"
 
 
 @dataclass(frozen=True)
@@ -40,30 +59,61 @@ class Probe:
         ok: Whether it holds.
         detail: What was seen.
         remedy: What to do where it does not hold; may be empty.
+        needed: Whether boxes need it on this machine, since nothing else stands in for it.
     """
 
     layer: str
     ok: bool
     detail: str
     remedy: str = ""
+    needed: bool = True
 
 
-def probe() -> list[Probe]:
-    """Tries every layer; one probe where no box can be made at all. Raises nothing for what it finds."""
-    if reason := available():
-        return [Probe("sandbox", False, reason, "" if sys.platform == "linux" else "use Linux, or WSL 2 on Windows")]
+def probe(layers: Collection[str] | None = None) -> list[Probe]:
+    """Tries layers; one probe where no box can be made at all. Raises nothing for what it finds.
+
+    Args:
+        layers: Their names; None is all.
+    """
+    if reason := available(filtered=False):
+        return [Probe(SANDBOX, False, reason, "" if sys.platform == "linux" else "use Linux, or WSL 2 on Windows")]
+    filtered = seccomp.unavailable() is None
+    keys = set()
+    with suppress(OSError):  # some containers hide them
+        keys = {line.split()[0] for line in Path("/proc/keys").read_text().splitlines()}
     try:
-        with ForkServer("workbook.sandbox.isolation.inside", library={}) as server:
-            return [_try(layer, look, server) for layer, look in _LAYERS.items()]
+        with (
+            ForkServer("workbook.sandbox.isolation.inside", library={}, filtered=filtered) as server,
+            ThreadPoolExecutor(_AT_ONCE) as pool,
+        ):
+            chosen = (layer for layer in _LAYERS if layers is None or layer in layers)
+            found = list(pool.map(lambda layer: _try(layer, server, keys), chosen))
     except IsolationError as error:
-        return [Probe("sandbox", False, str(error), _AS_ROOT if os.geteuid() else "")]
+        return [_no_sandbox(str(error))]
+    if found and all(one.detail.startswith(_NOT_BUILT) for one in found):
+        return [_no_sandbox(found[0].detail)]
+    spared = _spared()
+    return [replace(one, needed=one.layer not in spared) for one in found]
+
+
+def _no_sandbox(error: str) -> Probe:
+    ways = [way for word, way in _WAYS.items() if word in error]
+    return Probe(SANDBOX, False, error, " or ".join([*[_AS_ROOT] * bool(os.geteuid()), *ways[:1]]))
+
+
+def _spared() -> set[str]:
+    """The layers for which something else stands in on this machine."""
+    missing = cgroups.find().missing
+    spared = {"user namespace" if is_privileged() else "user ID"}
+    spared |= {f"control group: {_CONTROLLERS[name]}" for name in missing}
+    return spared | {f"watchdog: {_CONTROLLERS[name]}" for name in ("memory", "cpu") if name not in missing}
 
 
 class _Trials:
-    """A box, and what can be tried in it."""
+    """A box, what can be tried in it, and the keys that were there before it."""
 
-    def __init__(self, box: Box) -> None:
-        self.box = box
+    def __init__(self, box: Box, keys_before: set[str]) -> None:
+        self.box, self.keys_before = box, keys_before
         self.status = dict(
             line.split(":\t", 1) for line in Path(f"/proc/{box.pid}/status").read_text().splitlines() if ":\t" in line
         )
@@ -80,10 +130,10 @@ _Found = tuple[bool, str] | tuple[bool, str, str]
 _LAYERS: dict[str, Callable[[_Trials], _Found]] = {}
 
 
-def _try(layer: str, look: Callable[[_Trials], _Found], server: ForkServer) -> Probe:
+def _try(layer: str, server: ForkServer, keys_before: set[str]) -> Probe:
     try:
-        with server.box(_LIMITS) as box:
-            return Probe(layer, *look(_Trials(box)))
+        with server.box(_SHORT if layer == _TIMED else _LIMITS) as box:
+            return Probe(layer, *_LAYERS[layer](_Trials(box, keys_before)))
     except (IsolationError, BoxDied, ChannelError, TimeoutError, OSError) as error:
         return Probe(layer, False, str(error))
 
@@ -103,8 +153,8 @@ def _namespace(kind: str) -> Callable[[_Trials], _Found]:
         fork_server = psutil.Process(trials.box.pid).ppid()
         processes = (os.getpid(), fork_server, trials.box.pid)
         ours, server, its = (Path(f"/proc/{process}/ns/{kind}").readlink() for process in processes)
-        if kind == "user" and ours == its and os.geteuid() == 0:
-            return True, "not needed: root makes the boxes, and each has a user ID of its own"
+        if kind == "user" and ours == its and is_privileged():
+            return False, "root makes the boxes, and each has a user ID of its own"
         return its not in (ours, server), f"this process is in {ours}, the fork server in {server}, the box in {its}"
 
     return look
@@ -118,7 +168,7 @@ for _name, _kind in _NAMESPACES.items():
 def _user(trials: _Trials) -> _Found:
     user = psutil.Process(trials.box.pid).uids().real
     if user in (0, os.getuid()):
-        return False, f"boxes share your user ID, {user}", _AS_ROOT
+        return False, f"boxes share your user ID, {user}: one that broke out of them would have your rights", _AS_ROOT
     return True, f"the box is user {user}"
 
 
@@ -168,6 +218,8 @@ def _no_new_privileges(trials: _Trials) -> _Found:
 
 @_layer("system call filter")
 def _filter(trials: _Trials) -> _Found:
+    if reason := seccomp.unavailable():
+        return False, reason
     allowed = []
     if trials.unshare(linux.CLONE_NEWUSER) != os.strerror(errno.EPERM):
         allowed.append("new user namespaces")
@@ -194,7 +246,7 @@ def _memory(trials: _Trials) -> _Found:
     if not fits:
         return False, f"a quarter of a box's {_LIMITS.memory // MIB} MiB cannot be had"
     if "memory" not in trials.box.group.folders:
-        bound = "nothing bounds memory" if large else "only the private memory of each process is bounded"
+        bound = "nothing bounds memory" if large else "only the watchdog bounds memory of all processes, with a delay"
         return False, f"{bound}: {cgroups.find().missing['memory']}", _GROUPS
     killed = not large and trials.box.group.out_of_memory()
     return killed, f"twice a box's {_LIMITS.memory // MIB} MiB {'was refused' if killed else 'could be had'}"
@@ -202,21 +254,58 @@ def _memory(trials: _Trials) -> _Found:
 
 @_layer("control group: processes")
 def _processes(trials: _Trials) -> _Found:
-    return _bounded(trials, "pids")
+    return _bounded(trials, "pids", "resource limits bound them instead")
 
 
 @_layer("control group: processor")
 def _processor(trials: _Trials) -> _Found:
-    return _bounded(trials, "cpu")
+    return _bounded(trials, "cpu", "a box may use every processor, and the watchdog bounds its time")
 
 
-def _bounded(trials: _Trials, controller: str) -> _Found:
+def _bounded(trials: _Trials, controller: str, otherwise: str) -> _Found:
     """Whether the worker is in its group of a controller, as the kernel tells."""
     folder = trials.box.group.folders.get(controller)
     if folder is None:
-        return False, cgroups.find().missing[controller], _GROUPS
+        return False, f"{otherwise}: {cgroups.find().missing[controller]}", _GROUPS
     members = (folder / "cgroup.procs").read_text().split()
     return str(trials.box.pid) in members, f"{folder} holds {len(members)} process"
+
+
+@_layer("watchdog: memory")
+def _watched_memory(trials: _Trials) -> _Found:
+    if "memory" in trials.box.group.folders:
+        return False, "the control group bounds it"
+    trial = partial(trials.share_out, 4, _LIMITS.memory // 3, _PATIENCE)
+    return _is_ended(trial, "out of memory", "which together had more memory than one box may")
+
+
+@_layer(_TIMED)
+def _watched_processor(trials: _Trials) -> _Found:
+    if "cpu" in trials.box.group.folders:
+        return False, "the control group bounds it"
+    return _is_ended(partial(trials.burn, 4, _PATIENCE), "processor time", "which together used more than one box may")
+
+
+def _is_ended(trial: Callable[[], None], reason: str, what: str) -> _Found:
+    """Whether a box in which several processes exceed a bound together, and none alone, is ended for this reason."""
+    try:
+        trial()
+    except BoxDied as died:
+        return reason in died.reason, f"a box of several processes {what}: {died.reason}"
+    return False, f"a box of several processes {what}, went on for {_PATIENCE:g} s"
+
+
+@_layer("first to end where memory runs out")
+def _first_to_end(trials: _Trials) -> _Found:
+    score = Path(f"/proc/{trials.box.pid}/oom_score_adj").read_text().strip()
+    return score == "1000", f"the kernel's score is {score} of 1000"
+
+
+@_layer("keyring")
+def _keyring(trials: _Trials) -> _Found:
+    if set(trials.keyrings()) - trials.keys_before:
+        return True, "the box has one that was not there before"
+    return False, "the box has none of its own"
 
 
 @_layer("network out of reach")

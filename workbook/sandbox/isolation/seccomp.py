@@ -8,6 +8,7 @@ acts on the whole machine. A call made in the tongue of another machine (32-bit,
 import errno
 import os
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from workbook.sandbox.isolation import linux
@@ -20,6 +21,9 @@ _DENIED = """
     settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname iopl ioperm modify_ldt
     open_by_handle_at name_to_handle_at fanotify_init syslog vhangup nfsservctl lookup_dcookie
 """
+
+# Memory that no process need have mapped: where no control group counts it, nobody does.
+_UNCOUNTED = "memfd_create memfd_secret shmget"
 
 _NAMESPACES = (
     linux.CLONE_NEWNS,
@@ -36,8 +40,22 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # put text into a terminal's input
 _NEWER = {"open_tree_attr": 467}  # numbers of calls that libseccomp may be too old to know
 
 
-def compile_filter() -> bytes:
+def unavailable() -> str | None:
+    """None where a filter can be compiled; otherwise what is missing, and how to get it."""
+    if find_spec("pyseccomp") is None:
+        return "the Python package pyseccomp is missing: install it with pip, or run `make setup`"
+    try:
+        import pyseccomp  # noqa: F401  # it looks for its C library when it is imported
+    except (RuntimeError, OSError) as error:
+        return f"{error}: install the Debian package libseccomp2"
+    return None
+
+
+def compile_filter(*, bounded: bool) -> bytes:
     """Compiles the filter into the program that the kernel takes.
+
+    Args:
+        bounded: Whether a control group bounds the memory of a box.
 
     Raises:
         OSError: libseccomp refused a rule.
@@ -45,7 +63,8 @@ def compile_filter() -> bytes:
     import pyseccomp
 
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    for name, error, *conditions in _rules(pyseccomp):
+    uncounted = [] if bounded else [(name, errno.ENOSYS) for name in _UNCOUNTED.split()]
+    for name, error, *conditions in (*_rules(pyseccomp), *uncounted):
         number = pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
         if number == -1:
             number = _NEWER.get(name, -1)

@@ -17,16 +17,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
-from workbook.sandbox.isolation import cgroups, linux
+import psutil
+
+from workbook.sandbox.isolation import cgroups, linux, seccomp
 from workbook.sandbox.isolation.box import Box, BoxDied, IsolationError, OnOutput
 from workbook.sandbox.isolation.channel import ChannelError
 from workbook.sandbox.isolation.limits import Limits
+from workbook.sandbox.isolation.watchdog import Watchdog
 
-__all__ = ["Box", "BoxDied", "ForkServer", "IsolationError", "OnOutput", "available"]
+__all__ = ["Box", "BoxDied", "ForkServer", "IsolationError", "OnOutput", "available", "is_privileged"]
 
 BOXES = 256  # boxes of one server that may be open at once; each has its own user ID
 
@@ -38,8 +40,12 @@ _START_TIMEOUT = 300.0  # seconds to build the root and import what is to be war
 _BOX_TIMEOUT = 60.0  # seconds to build a box
 
 
-def available() -> str | None:
-    """None where boxes can be made, as far as a cheap look tells; otherwise one line that says why not."""
+def available(*, filtered: bool = True) -> str | None:
+    """None where boxes can be made, as far as a cheap look tells; otherwise one line that says why not.
+
+    Args:
+        filtered: With a system call filter, which needs a library.
+    """
     if sys.platform != "linux":
         return f"sandboxes need Linux; this is {platform.system()}"
     if not linux.supported():
@@ -47,13 +53,14 @@ def available() -> str | None:
     release = platform.release()
     if tuple(int(part) for part in release.split("-")[0].split("+")[0].split(".")[:2]) < (5, 14):
         return f"sandboxes need Linux 5.14 or newer; this is {release}"
-    if find_spec("pyseccomp") is None:
-        return "the Python package pyseccomp is missing"
-    try:
-        import pyseccomp  # noqa: F401  # it looks for its C library when it is imported
-    except (RuntimeError, OSError) as error:
-        return f"{error}: install the Debian package libseccomp2"
-    return None if linux.is_privileged(_FIRST_UID) else _no_user_namespaces()
+    if filtered and (reason := seccomp.unavailable()):
+        return reason
+    return None if is_privileged() else _no_user_namespaces()
+
+
+def is_privileged() -> bool:
+    """Whether boxes get user IDs of their own: this process is root, and not in name only."""
+    return linux.is_privileged(_FIRST_UID)
 
 
 def _no_user_namespaces() -> str | None:
@@ -82,6 +89,7 @@ class ForkServer:
         library: Mapping[str, Path],
         preload: Sequence[str] = (),
         environment: Mapping[str, str] = {},
+        filtered: bool = True,
     ) -> None:
         """Starts it, and returns when boxes can be made.
 
@@ -92,11 +100,12 @@ class ForkServer:
                 first in `sys.path`, and the file that is copied there. The modules of this package are added.
             preload: Modules that are imported before any box is made.
             environment: Variables of the boxes, besides those that every box has.
+            filtered: Whether boxes are under a system call filter. Without one they are weaker, and need no library.
 
         Raises:
             IsolationError: It could not be built; says which step failed.
         """
-        if reason := available():
+        if reason := available(filtered=filtered):
             raise IsolationError(reason)
         files = {**_own_files(), **library}
         for inside, source in files.items():
@@ -107,6 +116,7 @@ class ForkServer:
         self._hierarchy.sweep()
         self._asking, self._slots = threading.Lock(), set(range(BOXES))
         self._boxes: set[Box] = set()
+        self._watchdog = Watchdog()
         with ExitStack() as undo:
             self._log = undo.enter_context(tempfile.TemporaryFile())
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -122,7 +132,9 @@ class ForkServer:
                         "entry": entry,
                         "preload": list(preload),
                         "environment": dict(environment),
-                        "privileged": linux.is_privileged(_FIRST_UID),
+                        "privileged": is_privileged(),
+                        "filtered": filtered,
+                        "bounded": "memory" in self._hierarchy.parents,
                         "uids": [self._first_uid, BOXES],
                     }
                 )
@@ -159,15 +171,24 @@ class ForkServer:
             undo.pop_all()
         try:
             self._furnish(box, files)
+            box.put_under(self._watchdog)
         except BaseException:
             box.close()
             raise
         return box
 
+    def processes(self) -> list[psutil.Process]:
+        """Returns all that runs in its boxes, orphans too; where no box is open there should be nothing."""
+        with suppress(psutil.NoSuchProcess):
+            for zygote in psutil.Process(self._process.pid).children():
+                return zygote.children(recursive=True)
+        return []
+
     def close(self) -> None:
         """Ends it, with all its boxes. A second call does nothing."""
         for box in list(self._boxes):
             box.close()
+        self._watchdog.close()
         self._end()
         self._log.close()
 
@@ -235,7 +256,6 @@ class ForkServer:
                 theirs.callback(os.close, descriptor)
                 write.append(descriptor)
             request = {"slot": slot, "uid": self._first_uid + slot, "limits": asdict(limits)}
-            request["bounded"] = "memory" in group.folders
             with self._asking:
                 try:
                     socket.send_fds(self._control, [json.dumps(request).encode()], write)

@@ -39,7 +39,7 @@ def main() -> NoReturn:
         with step("trying env, of GNU coreutils 8.31 or newer"):
             subprocess.run([*_IGNORING, "true"], check=True)
         with step("compiling the system call filter"):
-            program = seccomp.compile_filter()
+            program = seccomp.compile_filter(bounded=what["bounded"]) if what["filtered"] else None
         for name in what["preload"]:
             with step(f"importing {name}"):
                 importlib.import_module(name)
@@ -57,14 +57,17 @@ def main() -> NoReturn:
     gc.collect()
     gc.freeze()  # a collection in a box would write to, and so copy, pages that all share
     control.send(b"{}")
-    Zygote(control, entry, program, privileged=what["privileged"]).serve()
+    Zygote(control, entry, program, privileged=what["privileged"], bounded=what["bounded"]).serve()
 
 
 class Zygote:
     """Forks a box on each request, and tells how its worker ended."""
 
-    def __init__(self, control: socket.socket, entry: ModuleType, program: bytes, *, privileged: bool) -> None:
-        self._control, self._entry, self._program, self._privileged = control, entry, program, privileged
+    def __init__(
+        self, control: socket.socket, entry: ModuleType, program: bytes | None, *, privileged: bool, bounded: bool
+    ) -> None:
+        self._control, self._entry, self._program = control, entry, program
+        self._privileged, self._bounded = privileged, bounded
         self._namespace = os.open("/proc/self/ns/pid", os.O_RDONLY)
         self._null = os.open("/dev/null", os.O_RDWR)
         self._children: dict[int, int | None] = {}  # each child's process descriptor, and where to tell how it ended
@@ -171,7 +174,7 @@ class Zygote:
             self._program,
             groups,
             privileged=self._privileged,
-            bounded=request["bounded"],
+            bounded=self._bounded,
         )
         os.environ.update(HOME=str(Path.cwd()), USER=user, LOGNAME=user)
         with step("seeding its random numbers"):
