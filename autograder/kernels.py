@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 RUN_ARCH = 80
 """What a kernel is compiled for before it is run."""
 
+LONGEST = 3600.0
+"""Seconds that a question may take where the deadline interrupts by itself."""
+
 _TYPES = {
     "bool": "i1",
     "uint8": "u8",
@@ -185,7 +188,7 @@ class Kernel:
 
     def _ask(self, question: dict[str, Any], blobs: list[bytes], *, interpret: bool, asked: str, wrong: str) -> Any:
         try:
-            answer, found = self._bench.ask(question, blobs, interpret=interpret, seconds=min(self._left(), 3600))
+            answer, found = self._bench.ask(question, blobs, interpret=interpret, seconds=min(self._left(), LONGEST))
         except Exception as error:
             self._note(asked, str(error))
             raise

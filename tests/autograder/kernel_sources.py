@@ -68,7 +68,7 @@ def matmul(
 """
 
 ATTENTION = """
-LOG2E: tl.constexpr = 1.4426950408889634
+LOG2E = tl.constexpr(1.4426950408889634)
 MINUS = tl.constexpr(float("-inf"))
 
 
