@@ -198,8 +198,6 @@ class _Checker:
             self._statement(statement, depth + 1)
 
     def _statement(self, node: ast.stmt, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise Refusal(node, f"blocks are nested more than {MAX_DEPTH} deep")
         match node:
             case ast.Pass() | ast.Return(value=None):
                 pass
@@ -245,7 +243,7 @@ class _Checker:
     def _expression(self, node: ast.expr, depth: int) -> None:
         depth += 1
         if depth > MAX_DEPTH:
-            raise Refusal(node, f"it is nested more than {MAX_DEPTH} deep: use variables")
+            raise Refusal(node, f"it is nested more than {MAX_DEPTH} deep: use variables, or functions")
         match node:
             case ast.Constant(value=value):
                 if not _is_plain(value):

@@ -159,11 +159,12 @@ class _Lifting:
         node = binding.node
         assert isinstance(node, ast.Assign | ast.AnnAssign)
         value = node.value
+        assert value is not None  # or it would bind nothing
         match value:
             case ast.Call(func=function, args=[argument], keywords=[]) if dotted(function) == "tl.constexpr":
                 value = argument
         annotated = isinstance(node, ast.AnnAssign) and not is_constexpr(node.annotation)
-        if value is None or annotated or not is_literal(value):
+        if annotated or not is_literal(value):
             self._refuse(binding, f"`{name}` is used in a kernel, so it must be a number: `{name} = tl.constexpr(128)`")
         return ast.unparse(node)
 

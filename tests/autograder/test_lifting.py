@@ -308,6 +308,12 @@ def test_cells_that_are_made_to_break_the_reader(case: str) -> None:
     thread.join()
 
 
+def test_a_cell_that_is_longer_than_is_read() -> None:
+    lift([PLAIN + "#" * 90_000], "k")
+    with pytest.raises(Refused, match="1 cells were not read"):
+        lift([PLAIN + "#" * 100_000], "k")
+
+
 def test_too_many_parts() -> None:
     chain = "\n".join(f"@triton.jit\ndef f{n}(a):\n    return f{n + 1}(a)" for n in range(60))
     with pytest.raises(Refused, match="more than 40 other"):
