@@ -10,6 +10,8 @@ from nbclient import NotebookClient
 MAX_OUTPUT = 1 << 20
 """Bytes of one cell's outputs, about; what it changes in other cells' outputs counts too."""
 
+_OUTPUT = 100  # bytes of an output beside what it shows: a million outputs of a letter each would be gigabytes
+
 TRUNCATED = "\n… [truncated]\n"
 
 
@@ -76,7 +78,7 @@ class CellOutputs:
         if kind == "clear_output":
             self._kept, self._full = 0, False
         else:
-            size = len(json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+            size = _written(content)
             if not self._fits(kind, content, size):
                 return
         self.flush()
@@ -88,7 +90,9 @@ class CellOutputs:
             return True  # what has ended the cell is worth more than what came before it
         display = (content.get("transient") or {}).get("display_id")
         updated = size * self._notebook.shown[display] if display else 0
-        kept = 0 if kind == "update_display_data" else size
+        kept = 0 if kind == "update_display_data" else size + _OUTPUT
+        if display and kept and not self._notebook.shown[display]:
+            updated += _OUTPUT + len(str(display))  # an id stays known for good, also when its output is cleared
         if self._full or self._kept + self._updates + kept + updated > MAX_OUTPUT:
             self._truncate()
             return False
@@ -108,6 +112,7 @@ class CellOutputs:
         if name != self._stream[0]:
             self.flush()
             self._stream = (name, [])
+            self._kept += _OUTPUT
         self._stream[1].append(data[:left].decode(errors="ignore"))
         self._kept += len(data)
         if len(data) > left:
@@ -128,3 +133,11 @@ class CellOutputs:
     def _malformed(self, error: Exception) -> None:
         text = str(error).splitlines()
         self.problem = self.problem or f"{type(error).__name__}: {text[0] if text else ''}"[:500]
+
+
+def _written(content: dict[str, Any]) -> int:
+    """About how many bytes some content is in a notebook's file, where each item of a list has an indented line."""
+    size = len(json.dumps(content, ensure_ascii=False, allow_nan=False).encode())
+    if size <= MAX_OUTPUT:
+        size = len(json.dumps(content, ensure_ascii=False, indent=1).encode())
+    return size

@@ -26,6 +26,9 @@ MAX_DIGITS = 4300
 MAX_KEYS = 1000
 """Entries of a dictionary with other keys than text. Numbers can be chosen so that all of them collide."""
 
+MAX_DIMENSIONS = 64
+"""Of a tensor: as many as numpy has. Sizes without end, each of thousands of digits, would take minutes to multiply."""
+
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 """Of tensors, by torch's names."""
 
@@ -105,6 +108,8 @@ def _tensor(tensor: torch.Tensor, blobs: list[bytes]) -> dict[str, Any]:
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in DTYPES or tensor.layout != torch.strided or tensor.is_quantized:
         raise ValueRefused(f"a tensor of dtype {dtype} and layout {tensor.layout} cannot be passed")
+    if tensor.dim() > MAX_DIMENSIONS:
+        raise ValueRefused(f"a tensor of more than {MAX_DIMENSIONS} dimensions cannot be passed")
     data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
     blobs.append(data)
     return {"dtype": dtype, "shape": list(tensor.shape), "blob": len(blobs) - 1}
@@ -128,7 +133,7 @@ def decode(
         ValueRefused: It is not what `encode` makes.
     """
     try:
-        return _decode(data, _Given(blobs, callback, handle), 0)
+        return _decode(data, _Given(list(blobs), callback, handle), 0)
     except ValueRefused:
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
@@ -139,7 +144,7 @@ def decode(
 class _Given:
     """What a value is made of besides its JSON."""
 
-    blobs: Sequence[bytes]
+    blobs: list[bytes | None]  # None for one that has been taken
     callback: Callable[[int], Callable[..., Any]] | None
     handle: Callable[[int], Any] | None
 
@@ -156,9 +161,9 @@ def _decode(data: Any, given: _Given, depth: int) -> Any:
         return {key: _decode(item, given, depth + 1) for key, item in data.items()}
     (content,) = data.values()
     match tag:
-        case "$tuple":
+        case "$tuple" if type(content) is list:
             return tuple(_decode(item, given, depth + 1) for item in content)
-        case "$dict" if len(content) <= MAX_KEYS:
+        case "$dict" if len(content) <= MAX_KEYS and all(type(pair) is list for pair in content):
             return {_decode(key, given, depth + 1): _decode(item, given, depth + 1) for key, item in content}
         case "$bytes":
             return _blob(content, given.blobs)
@@ -171,22 +176,27 @@ def _decode(data: Any, given: _Given, depth: int) -> Any:
     raise ValueRefused(f"a value came with the tag {tag[:20]!r}")
 
 
-def _blob(index: Any, blobs: Sequence[bytes]) -> bytes:
-    if type(index) is not int or not 0 <= index < len(blobs):
+def _blob(index: Any, blobs: list[bytes | None]) -> bytes:
+    """Takes a blob, each once: else a few bytes of JSON, repeated, would make gigabytes of one tensor's blob."""
+    if type(index) is not int or not 0 <= index < len(blobs) or (data := blobs[index]) is None:
         raise ValueRefused("a value came without its bytes")
-    return blobs[index]
+    blobs[index] = None
+    return data
 
 
-def _decode_tensor(content: dict[str, Any], blobs: Sequence[bytes]) -> torch.Tensor:
+def _decode_tensor(content: dict[str, Any], blobs: list[bytes | None]) -> torch.Tensor:
     import torch
 
     dtype, shape = content["dtype"], content["shape"]
     data = _blob(content["blob"], blobs)
-    if dtype not in DTYPES or not all(type(size) is int and size >= 0 for size in shape):
+    known = dtype in DTYPES and type(shape) is list and len(shape) <= MAX_DIMENSIONS
+    if not known or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
         raise ValueRefused("a tensor came with a dtype or shape that does not exist")
     kind: torch.dtype = getattr(torch, dtype)
     if math.prod(shape) * kind.itemsize != len(data):
         raise ValueRefused(f"a tensor came with {len(data)} bytes, its shape {shape} and dtype {dtype} need others")
     if not data:
         return torch.empty(shape, dtype=kind)
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(kind).reshape(shape)
+    tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    # torch takes the bytes of a bool for 0 and 1 without looking, and computes nonsense with others.
+    return (tensor != 0 if kind == torch.bool else tensor.view(kind)).reshape(shape)
