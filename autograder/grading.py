@@ -2,16 +2,18 @@
 
 import copy
 import html
+import math
 import secrets
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from autograder.asker import Asker, BoxAsker, WorkerLost
 from autograder.exercises import Exercise, is_judged
+from autograder.isolation_check import check_isolation, weakness
 from autograder.judge import Verdict, judge
 from autograder.kernel_bench import BoxBench
 from autograder.kernels import Kernels
@@ -36,6 +38,7 @@ class Grade:
         verdicts: one a criterion.
         seed: of the inputs; with it the same inputs can be drawn again. Students do not see it.
         seconds: how long grading took.
+        weak_isolation: layers of the sandbox that did not hold, which was accepted.
     """
 
     exercise: str
@@ -44,6 +47,7 @@ class Grade:
     verdicts: list[Verdict]
     seed: str
     seconds: float
+    weak_isolation: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -57,17 +61,33 @@ class Grader:
     It holds a fork server for each exercise and at most one language model, each started when first needed.
     """
 
-    def __init__(self, *, seed: str | None = None, cell_timeout: int = CELL_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        seed: str | None = None,
+        cell_timeout: int = CELL_TIMEOUT,
+        criterion_timeout: float = math.inf,
+        accept_weak_isolation: bool = False,
+    ) -> None:
         """Prepares to grade.
 
         Args:
             seed: Of all inputs; None draws one. All submissions that one grader grades get the same inputs.
             cell_timeout: Seconds that a cell of a submission may take.
+            criterion_timeout: Seconds that a criterion may take, where its own limit is higher.
+            accept_weak_isolation: Grade also where a layer of the sandbox does not hold; each grade then says so.
+
+        Raises:
+            autograder.isolation_check.WeakIsolationError: One does not hold, or no box can be made.
         """
+        from workbook.sandbox.isolation import seccomp
+
+        self.weak_isolation = check_isolation(accept_weak=accept_weak_isolation)
+        self._filtered = seccomp.unavailable() is None  # if it is not, that was accepted
         self.seed = seed or secrets.token_hex(16)
-        self._cell_timeout = cell_timeout
+        self._cell_timeout, self._criterion_timeout = cell_timeout, criterion_timeout
         self._model = LanguageModel()
-        self._bench = BoxBench()
+        self._bench = BoxBench(filtered=self._filtered)
         self._servers: dict[str, ForkServer] = {}
         self._starting = threading.Lock()
 
@@ -98,7 +118,11 @@ class Grader:
         """
         began = time.monotonic()
         found = exercise.acceptance.criteria
-        criteria = [criterion for criterion in found.values() if only is None or criterion.id in only]
+        criteria = [
+            replace(criterion, seconds=min(criterion.seconds, self._criterion_timeout))
+            for criterion in found.values()
+            if only is None or criterion.id in only
+        ]
         points = exercise.points
         seed = f"{self.seed}/{exercise.name}"
         kernels = Kernels(self._bench, [cell.source for cell in notebook.cells if cell.cell_type == "code"])
@@ -113,7 +137,7 @@ class Grader:
                     criteria, workers.open, seed=seed, llm=self._model.get, kernels=kernels, earlier=earlier
                 )
             ]
-        _write(notebook, verdicts)
+        _write(notebook, verdicts, self.weak_isolation)
         return Grade(
             exercise=exercise.name,
             points=sum(verdict.points for verdict in verdicts),
@@ -121,6 +145,7 @@ class Grader:
             verdicts=verdicts,
             seed=self.seed,
             seconds=round(time.monotonic() - began, 3),
+            weak_isolation=self.weak_isolation,
         )
 
     def _server(self, exercise: Exercise) -> "ForkServer":
@@ -135,8 +160,18 @@ class Grader:
                     library=worker_library(exercise.acceptance.hides),
                     preload=exercise.acceptance.preload,
                     environment={IN_WORKER: "1"},
+                    filtered=self._filtered,
                 )
             return self._servers[exercise.name]
+
+    def left_running(self) -> list[str]:
+        """Returns the processes in boxes that are there after a moment; none may be while nothing is being graded."""
+        deadline = time.monotonic() + 5
+        while left := [str(process) for server in self._servers.values() for process in server.processes()]:
+            if time.monotonic() > deadline:
+                return left
+            time.sleep(0.05)
+        return []
 
     def close(self) -> None:
         """Ends the fork servers, those for kernels among them, and the language model."""
@@ -202,8 +237,8 @@ class _Workers:
         return box
 
 
-def _write(notebook: Any, verdicts: list[Verdict]) -> None:
-    from nbformat.v4 import new_output
+def _write(notebook: Any, verdicts: list[Verdict], weak_isolation: list[str]) -> None:
+    from nbformat.v4 import new_markdown_cell, new_output
 
     by_id = {verdict.criterion: verdict for verdict in verdicts}
     for cell in filter(is_judged, notebook.cells):
@@ -214,6 +249,8 @@ def _write(notebook: Any, verdicts: list[Verdict]) -> None:
             shown = {"text/plain": f"{verdict.points:.12g}", "text/html": verdict_html(verdict)}
         cell.execution_count = None
         cell.outputs = [new_output("execute_result", data=shown, execution_count=None)]
+    if weak_isolation:
+        notebook.cells.insert(0, new_markdown_cell(weakness(weak_isolation), id="weak-isolation"))
 
 
 def verdict_html(verdict: Verdict) -> str:

@@ -84,7 +84,9 @@ class KernelBench(ABC):
 class BoxBench(KernelBench):
     """For the judge: each question has a box of its own. The two fork servers are started when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, filtered: bool = True) -> None:
+        """Prepares; `filtered` is whether the boxes are under a system call filter."""
+        self._filtered = filtered
         self._servers: dict[bool, ForkServer] = {}
         self._starting = threading.Lock()
 
@@ -108,6 +110,7 @@ class BoxBench(KernelBench):
                     "autograder.kernel_worker",
                     library={f"autograder/{name}": _HERE / name for name in _FILES},
                     environment=_environment(interpret=interpret) | {"TRITON_CACHE_DIR": "/tmp/triton"},
+                    filtered=self._filtered,
                 )
             return self._servers[interpret]
 

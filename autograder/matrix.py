@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from autograder.asker import DIED, NO_ANSWER
@@ -62,6 +62,7 @@ class MatrixReport:
         seconds: wall time.
         outcomes: one an answer.
         unguarded: criteria by which no wrong answer is killed, so that nothing shows that they can fail; must be empty.
+        weak_isolation: layers of the sandbox that did not hold, which was accepted.
     """
 
     holds: bool
@@ -69,6 +70,7 @@ class MatrixReport:
     seconds: float
     outcomes: list[Outcome]
     unguarded: list[str]
+    weak_isolation: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Returns the report as one JSON object."""
@@ -76,7 +78,12 @@ class MatrixReport:
 
 
 def run_matrix(
-    exercises: Sequence[Exercise], *, seed: str | None, jobs: int, on_outcome: Callable[[Outcome, int, int], None]
+    exercises: Sequence[Exercise],
+    *,
+    seed: str | None,
+    jobs: int,
+    on_outcome: Callable[[Outcome, int, int], None],
+    accept_weak_isolation: bool = False,
 ) -> MatrixReport:
     """Grades every answer of some exercises.
 
@@ -85,17 +92,22 @@ def run_matrix(
         seed: Of the inputs; None draws one.
         jobs: How many answers are graded at a time.
         on_outcome: Called with each outcome, how many there are, and how many there will be.
+        accept_weak_isolation: Grade also where a layer of the sandbox does not hold.
 
     Raises:
         autograder.exercises.ExerciseError: An exercise or an answer is not as it must be. Nothing was graded.
         workbook.sandbox.isolation.server.IsolationError: No box can be made.
+        autograder.isolation_check.WeakIsolationError: A layer of the sandbox does not hold. Nothing was graded.
     """
     import time
 
     began = time.monotonic()
     work = [(exercise, answer) for exercise in exercises for answer in variants(exercise)]
     outcomes: dict[tuple[str, str], Outcome] = {}
-    with Grader(seed=seed) as grader, ThreadPoolExecutor(jobs) as pool:
+    with (
+        Grader(seed=seed, accept_weak_isolation=accept_weak_isolation) as grader,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         futures = {pool.submit(_outcome, grader, exercise, answer): (exercise, answer) for exercise, answer in work}
         try:
             for future in as_completed(futures):
@@ -117,6 +129,7 @@ def run_matrix(
         seconds=round(time.monotonic() - began, 3),
         outcomes=ordered,
         unguarded=bare,
+        weak_isolation=grader.weak_isolation,
     )
 
 

@@ -14,6 +14,10 @@ Each submission is executed in a sandbox and judged from outside; points go into
 autograded/. What is graded already, to the end and with the same contents, is left as it is. `nbgrader autograde` and
 formgrader grade in the same way.
 
+Where the sandbox lacks a layer that it needs on this machine (see `autograder doctor`), nothing is graded.
+--accept-weak-isolation grades all the same; reports, records and graded notebooks then name the layers. For nbgrader,
+SandboxedAutograde.accept_weak_isolation does, in nbgrader_config.py or as an option.
+
 Exit status: 0 if every submission is graded, whatever its points; 1 if one could not be; 2 for an exercise or a
 submission that does not exist; 130 after Ctrl-C.
 
@@ -36,6 +40,10 @@ def grade(
         str | None,
         typer.Option(help="Draw the inputs of an earlier run again, with --force: its verdicts.json has the seed."),
     ] = None,
+    accept_weak_isolation: Annotated[
+        bool,
+        typer.Option("--accept-weak-isolation", help="Grade also where a layer of the sandbox does not hold."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Grades submissions."""
@@ -43,18 +51,20 @@ def grade(
     from autograder.course.gradebook import GradebookError
     from autograder.course.show_grades import grade_and_show
     from autograder.exercises import select_exercises
+    from autograder.isolation_check import WeakIsolationError
     from autograder.names import UnknownNameError
-    from workbook.sandbox.isolation.server import available
 
-    folder = root()
-    reason = available()
-    if reason:
-        end(f"grading needs a sandbox for students' code: {reason}", 1)
     try:
-        exercises = select_exercises([exercise] if exercise else [], folder)
-        status = grade_and_show(exercises, student or [], force=force, seed=seed, as_json=as_json)
+        status = grade_and_show(
+            select_exercises([exercise] if exercise else [], root()),
+            student or [],
+            force=force,
+            seed=seed,
+            accept_weak_isolation=accept_weak_isolation,
+            as_json=as_json,
+        )
     except (UnknownNameError, NoSubmissionError) as error:
         end(str(error), 2)
-    except (GradebookError, OSError) as error:
+    except (GradebookError, WeakIsolationError, OSError) as error:
         end(str(error), 1)
     raise typer.Exit(status)

@@ -23,20 +23,21 @@ from nbgrader.preprocessors import (
     NbGraderPreprocessor,
     SaveAutoGrades,
 )
-from traitlets import List
+from traitlets import Bool, List
 
 from autograder.course.config import RECORD, students_of
 from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook, register
 from autograder.course.presentation import make_presentable
 from autograder.course.released import NotReleasedError, read_release
 from autograder.course.restoration import restored
-from autograder.course.submissions import read_submission
+from autograder.course.submissions import Submission, read_submission
 from autograder.exercises import Exercise, find_exercises, is_judged
 from autograder.files import write_atomically
+from autograder.isolation_check import WeakIsolationError, check_isolation, weakness
 from autograder.names import UnknownNameError
 
 if TYPE_CHECKING:
-    from autograder.grading import Grader
+    from autograder.grading import Grade, Grader
 
 
 class Refuse(NbGraderPreprocessor):  # type: ignore[misc]
@@ -59,6 +60,11 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
     """
 
     preprocessors = List([LimitOutput, SaveAutoGrades, AssignLatePenalties, CheckCellMetadata])
+    accept_weak_isolation = Bool(
+        False,
+        help="Grade also where a layer of the sandbox does not hold (see `autograder doctor`); the graded notebooks "
+        "and records then name it.",
+    ).tag(config=True)
     grader: "Grader | None" = None
 
     def start(self) -> None:
@@ -72,7 +78,11 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
             self._exercise = find_exercise(self.coursedir.assignment_id, Path(self.coursedir.root))
             register(self._exercise, self.coursedir)
             self._release = read_release(self._exercise)
-        except (UnknownNameError, GradebookError, NotReleasedError) as error:
+            if self.grader is None:
+                weak = check_isolation(accept_weak=self.accept_weak_isolation)
+                if weak:
+                    self.log.warning(weakness(weak))
+        except (UnknownNameError, GradebookError, NotReleasedError, WeakIsolationError) as error:
             self.log.error(str(error))
             raise NbGraderException(str(error)) from error
         with contextlib.ExitStack() as self._until_end:
@@ -136,10 +146,9 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
     def convert_single_notebook(self, notebook_filename: str) -> None:
         """Grades a submission; its record is written last, so that it says that all else is done."""
         resources = self.init_single_notebook_resources(notebook_filename)
-        notebook = restored(self._release, self._submission)
-        grade = self._a_grader().grade(notebook, self._exercise, files=self._submission.files, earlier=self._earlier)
-        check_outputs(notebook)
-        make_presentable(notebook)
+        notebook, grade = grade_one(
+            self._a_grader(), self._exercise, self._release, self._submission, earlier=self._earlier
+        )
         output, resources = self.exporter.from_notebook_node(notebook, resources)
         self.write_single_notebook(output, resources)
         record = {
@@ -171,9 +180,32 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
         if self.grader is None:
             from autograder.grading import Grader
 
-            self.grader = self._until_end.enter_context(Grader())
+            self.grader = self._until_end.enter_context(Grader(accept_weak_isolation=self.accept_weak_isolation))
             self._until_end.callback(setattr, self, "grader", None)
         return self.grader
+
+
+def grade_one(
+    grader: "Grader", exercise: Exercise, release: Any, submission: Submission, **options: Any
+) -> tuple[Any, "Grade"]:
+    """Returns a submission's graded notebook, as the gradebook and the feedback take it, and its grade.
+
+    Args:
+        grader: Executes and judges it.
+        exercise: What it is a submission of.
+        release: The exercise's released notebook.
+        submission: What was handed in.
+        options: Of `Grader.grade`.
+
+    Raises:
+        NbGraderException: nbgrader would read other points from it than the judge's.
+        workbook.sandbox.isolation.server.IsolationError: No box can be made: nothing was executed.
+    """
+    notebook = restored(release, submission)
+    grade = grader.grade(notebook, exercise, files=submission.files, **options)
+    check_outputs(notebook)
+    make_presentable(notebook)
+    return notebook, grade
 
 
 def find_exercise(name: str, root: Path) -> Exercise:

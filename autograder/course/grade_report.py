@@ -26,6 +26,7 @@ class SubmissionGrade:
         problems: what was found wrong with the submission and repaired or left out, a sentence each.
         failure: why it could not be graded; empty where it was.
         seconds: how long it took.
+        weak_isolation: layers of the sandbox that did not hold when it was graded, which was accepted.
     """
 
     exercise: str
@@ -37,6 +38,7 @@ class SubmissionGrade:
     problems: list[str] = field(default_factory=list)
     failure: str = ""
     seconds: float = 0.0
+    weak_isolation: list[str] = field(default_factory=list)
 
     @property
     def first_failed(self) -> str:
@@ -55,12 +57,14 @@ class GradeReport:
         interrupted: it was ended by Ctrl-C; submissions after that are not listed.
         seconds: wall time.
         submissions: by exercise and student.
+        weak_isolation: layers of the sandbox that did not hold when one of them was graded, which was accepted.
     """
 
     complete: bool
     interrupted: bool
     seconds: float
     submissions: list[SubmissionGrade]
+    weak_isolation: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Returns the report as one JSON object."""

@@ -62,6 +62,7 @@ def grade_submissions(
         interrupted=interrupted,
         seconds=round(time.monotonic() - began, 3),
         submissions=grades,
+        weak_isolation=list(dict.fromkeys(layer for grade in grades for layer in grade.weak_isolation)),
     )
 
 
@@ -114,6 +115,7 @@ def _grade(exercise: Exercise, student: str, grader: "Grader", force: bool) -> S
         max_points=record["max_points"],
         verdicts=[Verdict(**verdict) for verdict in record["verdicts"]],
         problems=record["problems"],
+        weak_isolation=record.get("weak_isolation", []),
         seconds=_since(began) if converter.graded else record["seconds"],
     )
 
