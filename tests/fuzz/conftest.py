@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 MINUTES = float(os.environ.get("FUZZ_MINUTES", "0"))
@@ -25,7 +25,7 @@ _COMMON = settings(
 )
 settings.register_profile("ci", _COMMON, derandomize=True, max_examples=100)
 # Rounds of so many inputs: a round begins with small ones again.
-settings.register_profile("long", _COMMON, derandomize=False, max_examples=1000, phases=set(Phase) - {Phase.reuse})
+settings.register_profile("long", _COMMON, derandomize=False, max_examples=300)
 settings.load_profile("long" if MINUTES else "ci")
 
 
@@ -35,14 +35,13 @@ def _searches(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Gives each searching test its share of the time, and counts its inputs."""
-    searching = [item for item in items if _searches(item)]
+    searching = [item for item in items if _searches(item)] if MINUTES else []
     for item in searching:
         handle = item.obj.hypothesis  # type: ignore[attr-defined]
         handle.inner_test = _counted(handle.inner_test, item.name)
-        if MINUTES:
-            share = 60 * MINUTES / len(searching)
-            item.stash[_SHARE] = share
-            item.add_marker(pytest.mark.timeout(share + 300))
+        share = 60 * MINUTES / len(searching)
+        item.stash[_SHARE] = share
+        item.add_marker(pytest.mark.timeout(share + 300))  # shrinking what is found takes up to five minutes
 
 
 def _counted(test: Callable[..., None], name: str) -> Callable[..., None]:
@@ -68,6 +67,5 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Says how many inputs were tried."""
-    if MINUTES:
-        for name, tried in sorted(_TRIED.items()):
-            terminalreporter.write_line(f"{tried:9,} inputs  {name}")
+    for name, tried in sorted(_TRIED.items()):
+        terminalreporter.write_line(f"{tried:9,} inputs  {name}")
