@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from autograder.acceptance import Criterion
 from autograder.names import UnknownNameError, pick
@@ -79,6 +79,15 @@ class Exercise:
         """
         return load_acceptance(self.folder / "acceptance.py")
 
+    @property
+    def shape(self) -> Literal["object", "tensor", "kernel"]:
+        """Returns what its answers are: kernels that are lifted, functions of tensors, or objects."""
+        from autograder.notebooks import read_notebook
+
+        if any("@triton.jit" in cell.source for cell in read_notebook(self.notebook).cells if is_answer(cell)):
+            return "kernel"
+        return "tensor" if any(one.numeric for one in self.acceptance.criteria.values()) else "object"
+
     @cached_property
     def points(self) -> dict[str, float]:
         """Returns what each criterion is worth, in the notebook's order: the points of the graded cell of that id.
@@ -108,6 +117,11 @@ def is_judged(cell: Any) -> bool:
     """Returns whether the judge decides on a cell: a graded code cell in which students write nothing."""
     about = cell["metadata"].get("nbgrader", {})
     return cell["cell_type"] == "code" and bool(about.get("grade")) and not about.get("solution")
+
+
+def is_answer(cell: Any) -> bool:
+    """Returns whether students write their answer into a cell: a code cell that is marked so."""
+    return cell["cell_type"] == "code" and bool(cell["metadata"].get("nbgrader", {}).get("solution"))
 
 
 def load_acceptance(path: Path) -> Acceptance:

@@ -5,13 +5,14 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 LARGEST_NOTEBOOK = 50 * 2**20  # bytes
 MOST_CELLS = 5_000
+LARGEST_PICTURES = 10 * 2**20  # bytes, all that is pasted into its cells together: each page that shows them holds them
 LARGEST_FILES = 48 * 2**20  # bytes, all of a submission's other files together
 MOST_FILES = 500
 DEEPEST_FOLDER = 10
@@ -140,7 +141,20 @@ def _cells(data: bytes, name: str, problems: list[str]) -> list[SubmittedCell]:
     unreadable = [str(number) for number, cell in enumerate(read, 1) if cell is None]
     if unreadable:
         problems.append(f"{name}: cells that are no cells were left out: {_listed(unreadable)}.")
-    return [cell for cell in read if cell is not None]
+    return _with_pictures([cell for cell in read if cell is not None], name, problems)
+
+
+def _with_pictures(cells: list[SubmittedCell], name: str, problems: list[str]) -> list[SubmittedCell]:
+    """Leaves out the pictures of those cells that come when there is no room left."""
+    kept, room, left_out = [], LARGEST_PICTURES, 0
+    for cell in cells:
+        size = sum(len(data) for bundle in cell.attachments.values() for data in bundle.values())
+        left_out += size > room
+        kept.append(replace(cell, attachments={}) if size > room else cell)
+        room -= size if size <= room else 0
+    if left_out:
+        problems.append(f"{name} has pictures of more than {LARGEST_PICTURES >> 20} MiB; {left_out} cells lost theirs.")
+    return kept
 
 
 def _cell(cell: Any) -> SubmittedCell | None:

@@ -251,12 +251,13 @@ def close_leaves_nothing(work: Work, rng: random.Random) -> None:
     """`close` leaves no process, thread or socket file, not of a kernel that died before either."""
     child = "import subprocess; child = subprocess.Popen(['sleep', '600'])"
     with work.new("JupyterAgent") as first:  # what is made once and for all does not count
-        first.execute(str(number(rng)))
+        answers_for_itself(first, rng)
     with work.nothing_left():
         with work.new("JupyterAgent") as agent:
             agent.execute(child)
             agent.execute("import os; os._exit(1)")
-            agent.execute(child)
+            equal(agent.execute(f"{child}; child.poll()"), "", "A value of `None` is none.")
+            answers_for_itself(agent, rng)
         agent.close()
 
 

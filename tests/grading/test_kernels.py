@@ -17,6 +17,7 @@ from autograder.course.release import release
 from autograder.exercises import Exercise
 from autograder.grading import Grader
 from autograder.kernel_bench import BoxBench, KernelBench, LocalBench
+from autograder.kernel_memory import FENCE, fenced
 from autograder.kernels import Kernel, Kernels
 from autograder.lifting import LiftedKernel, Parameter
 from autograder.matrix import run_matrix
@@ -197,6 +198,15 @@ def test_beyond_the_elements(get: Get, case: str) -> None:
     assert caught.value.message.startswith(f"k fails: {message}")
 
 
+def test_there_is_room_around_a_tensor() -> None:
+    wide = torch.arange(24, dtype=torch.int16).view(4, 6)
+    inside = fenced(wide[:, ::2])
+    assert torch.equal(inside, wide[:, ::2])
+    assert inside.is_contiguous()
+    assert inside.storage_offset() * 2 == FENCE
+    assert inside.untyped_storage().nbytes() == FENCE + 24 + FENCE
+
+
 def test_within_the_elements(get: Get) -> None:
     line = "tl.store(x + tl.arange(0, 8), 1, mask=tl.arange(0, 8) < n)"
     assert get(kernel(line)).run((1,), torch.zeros(4), 4, B=1)[0].tolist() == [1] * 4
@@ -327,12 +337,11 @@ def test_what_the_students_process_says_of_a_kernel_is_of_no_account(exercise: E
     if reason := available():
         unavailable(reason)
     with Grader() as grader:
-        for text, earned in ((FORGED, 3), (FORGED + KERNEL, 9)):
+        for text, earned in ((FORGED, 0), (FORGED + KERNEL, 9)):
             notebook = read_notebook(exercise.notebook)
             cell_of(notebook, "kernel")["source"] = text
             grade = grader.grade(notebook, exercise)
             assert grade.points == earned, grade
-            assert grade.verdicts[2].state == "passed", "by the forged start"
 
 
 def test_a_students_own_check(exercise: Exercise, tmp_path: Path) -> None:

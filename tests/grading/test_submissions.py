@@ -114,6 +114,19 @@ def test_attachments_are_pictures_by_name(folder: Path) -> None:
     assert read_submission(folder, NAME).cells[0].attachments == {"a.png": {"image/png": "AAAA"}}
 
 
+def test_pictures_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submissions, "LARGEST_PICTURES", 1000)
+    sizes = [600, 600, 300, 200, 100]
+    cells = [
+        {"cell_type": "markdown", "source": "", "attachments": {"a": {"image/png": "A" * size}}} for size in sizes
+    ]
+    hand_in(folder, {**SIMPLE, "cells": cells})
+    read = read_submission(folder, NAME)
+    kept = [len(cell.attachments["a"]["image/png"]) if cell.attachments else 0 for cell in read.cells]
+    assert kept == [600, 0, 300, 0, 100]
+    assert "2 cells lost theirs" in read.problems[0]
+
+
 def test_too_many_cells(folder: Path) -> None:
     hand_in(folder, {**SIMPLE, "cells": SIMPLE["cells"] * 6000})  # type: ignore[operator]
     read = read_submission(folder, NAME)

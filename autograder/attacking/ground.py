@@ -1,0 +1,159 @@
+"""Where attacks are submitted: a copy of a course, with things in it and around it that are worth stealing.
+
+Each of these holds a secret of its own, a random word that may turn up in nothing that comes out of a box.
+"""
+
+import ast
+import copy
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autograder.attacking.attack import Attack
+from autograder.exercises import Exercise, is_answer
+from autograder.notebooks import read_notebook
+
+_ATTACKER = "attacker"
+_NEIGHBOUR = "neighbour"
+_SECRET_VARIABLE = "WORKBOOK_GRADERS_SECRET"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A course to attack.
+
+    Attributes:
+        exercise: In it.
+        places: Paths of this machine, by what is there.
+        secrets: What must not get out, by where it is kept.
+    """
+
+    exercise: Exercise
+    places: dict[str, str]
+    secrets: dict[str, str]
+
+    def submit(self, attack: Attack, answer: str, marker: str) -> Path:
+        """Makes an answer hostile, and hands it in; returns the submission's folder.
+
+        Args:
+            attack: What is done to it.
+            answer: "reference" or "empty".
+            marker: A word by which traces of this attack are found.
+        """
+        notebook = self.answer(answer)
+        known = {
+            "NAMES": _names(self.answer("reference")),
+            "KERNELS": _kernels(self.answer("reference")),
+            "PLACES": self.places,
+            "MARKER": marker,
+        }
+        if {"before", "after"} & attack.parts.keys():
+            prelude = "\n".join(f"{name} = {value!r}" for name, value in known.items())
+            notebook["cells"].insert(0, _cell(f"{prelude}\n"))
+            if "before" in attack.parts:
+                notebook["cells"].insert(1, _cell(attack.parts["before"]))
+            if "after" in attack.parts:
+                notebook["cells"].append(_cell(attack.parts["after"]))
+        if "notebook" in attack.parts:
+            _execute(attack, "notebook", {**known, "notebook": notebook})
+        folder = self.exercise.root / "submitted" / f"{_ATTACKER}-{marker}" / self.exercise.name
+        folder.mkdir(parents=True)
+        (folder / f"{self.exercise.name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+        if "folder" in attack.parts:
+            _execute(attack, "folder", {**known, "folder": folder, "name": self.exercise.name})
+        return folder
+
+    def answer(self, name: str) -> dict[str, Any]:
+        """Returns the "reference" or the "empty" answer, as JSON data."""
+        path = self.exercise.released / f"{self.exercise.name}.ipynb"
+        path = self.exercise.notebook if name == "reference" else path
+        return json.loads(json.dumps(read_notebook(path)))  # type: ignore[no-any-return]
+
+    def state(self) -> str:
+        """Returns a digest of the course as it is, but for what attackers have handed in."""
+        found = hashlib.sha256()
+        for path in sorted(self.exercise.root.rglob("*")):
+            if _ATTACKER not in str(path):
+                found.update(f"{path}\0{path.lstat().st_mode}\0".encode())
+                found.update(path.read_bytes() if path.is_file() and not path.is_symlink() else b"")
+        return found.hexdigest()
+
+    def traces(self, marker: str) -> list[str]:
+        """Returns where a marker has been left outside of the boxes, as the name of a file."""
+        places = [
+            Path("/tmp"),
+            Path("/dev/shm"),
+            Path("/var/tmp"),
+            Path.home(),
+            self.exercise.root,
+            *map(Path, sys.path),
+        ]
+        return [str(path) for place in places if place.is_dir() for path in place.iterdir() if marker in path.name]
+
+
+@contextmanager
+def ground(exercise: Exercise, folder: Path) -> Iterator[Ground]:
+    """Makes a course to attack, in an empty folder; this process then has secrets in its environment, too."""
+    words = {name: secrets.token_hex(12) for name in ("solutions", "gradebook", "neighbour", "key", "environment")}
+    solutions, released = (folder / name / exercise.name for name in ("solutions", "exercises"))
+    shutil.copytree(exercise.folder, solutions, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(exercise.released, released, ignore=shutil.ignore_patterns("__pycache__"))
+    (solutions / "wrong" / "secret.py").write_text(f"# {words['solutions']}\n")
+    (folder / "gradebook.db").write_text(words["gradebook"])
+    (folder / "signing.key").write_text(words["key"])
+    copied = Exercise(solutions)
+    neighbour = folder / "submitted" / _NEIGHBOUR / exercise.name
+    neighbour.mkdir(parents=True)
+    answer = copy.deepcopy(read_notebook(copied.notebook))
+    answer.cells.append(_cell(f"# {words['neighbour']}"))
+    (neighbour / f"{exercise.name}.ipynb").write_text(json.dumps(answer))
+    places = {
+        "solutions": solutions / "wrong" / "secret.py",
+        "reference": copied.notebook,
+        "acceptance": solutions / "acceptance.py",
+        "gradebook": folder / "gradebook.db",
+        "key": folder / "signing.key",
+        "neighbour": neighbour / f"{exercise.name}.ipynb",
+        "release": released / f"{exercise.name}.ipynb",
+        "home": Path.home(),
+        "packages": next(Path(path) for path in sys.path if path.endswith("site-packages")),
+    }
+    os.environ[_SECRET_VARIABLE] = words["environment"]
+    try:
+        yield Ground(copied, {name: str(path) for name, path in places.items()}, words)
+    finally:
+        del os.environ[_SECRET_VARIABLE]
+
+
+def _cell(source: str) -> dict[str, Any]:
+    return {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None, "source": source}
+
+
+def _execute(attack: Attack, part: str, names: dict[str, Any]) -> None:
+    exec(compile(attack.parts[part], f"{attack.name}.py, {part}", "exec"), names)  # noqa: S102 - our own code
+
+
+def _solutions(notebook: dict[str, Any]) -> Iterator[ast.stmt]:
+    """Yields the statements of the cells that students write."""
+    for cell in notebook["cells"]:
+        if is_answer(cell):
+            yield from ast.parse(cell["source"]).body
+
+
+def _names(notebook: dict[str, Any]) -> list[str]:
+    """Returns the functions and classes that answers define, but for kernels."""
+    found = [node.name for node in _solutions(notebook) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in dict.fromkeys(found) if name not in _kernels(notebook)]
+
+
+def _kernels(notebook: dict[str, Any]) -> list[str]:
+    functions = (node for node in _solutions(notebook) if isinstance(node, ast.FunctionDef))
+    return [node.name for node in functions if any("triton.jit" in ast.unparse(one) for one in node.decorator_list)]
