@@ -139,6 +139,8 @@ CELLS = st.fixed_dictionaries(
 
 
 @given(st.binary(max_size=60) | DATA.map(text_of))
+@example(b"[" * 200_000)
+@example(text_of(HANDED_IN)[:-3] + b', "a": ' + b"[" * 900 + b"]" * 900 + b"}")
 def test_anything_is_read_as_a_notebook_or_named(folder: Path, notebook: bytes) -> None:
     check_submission(folder, notebook)
 
