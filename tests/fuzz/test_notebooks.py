@@ -73,13 +73,13 @@ def check_restored(submission: Submission, size: int) -> None:
     before = deepcopy(RELEASE)
     notebook = restored(RELEASE, submission)
     assert before == RELEASE, "the release was changed"
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)  # validating mends them
     nbformat.validate(notebook)
     written = nbformat.writes(notebook).encode()
     # A line of text becomes one of JSON, with indentation; each cell gets fields; each problem a line of the report.
     assert len(written) < 12 * size + 2 * len(nbformat.writes(RELEASE)) + 200 * len(submission.cells) + 10_000
     assert nbformat.reads(written.decode(), 4) == notebook
     assert notebook.metadata == RELEASE.metadata
-    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
     assert all(
         (cell.outputs, cell.execution_count) == ([], None) for cell in notebook.cells if cell.cell_type == "code"
     )
