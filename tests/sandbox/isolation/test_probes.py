@@ -98,11 +98,31 @@ def test_an_ordinary_user_is_told_what_is_weaker() -> None:
     assert "only the watchdog bounds memory" in found["control group: memory"]["detail"]
 
 
+@pytest.mark.parametrize("missing", ["memory", "cpu", "pids"])
+def test_where_a_control_group_is_missing_something_else_is_needed(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    real = cgroups.find()
+    parents = {name: parent for name, parent in real.parents.items() if name != missing}
+    hierarchy = cgroups.Hierarchy(parents, real.version, {**real.missing, missing: "not in this test"})
+    monkeypatch.setattr(cgroups, "find", lambda: hierarchy)
+    layers = {"resource limits", f"control group: {GROUPS[missing]}", *WATCHDOGS}
+    found = {probe.layer: probe for probe in probes.probe(layers)}
+    group = found[f"control group: {GROUPS[missing]}"]
+    assert (group.ok, group.needed) == (False, False)
+    assert "not in this test" in group.detail
+    stands_in = found.get(f"watchdog: {GROUPS[missing]}", found["resource limits"])
+    assert (stands_in.ok, stands_in.needed) == (True, True)
+    for name in ("memory", "cpu"):
+        assert found[f"watchdog: {GROUPS[name]}"].needed is (name in hierarchy.missing)
+
+
 # ---------------------------------------------------------------- each layer switched off alone
 
 NOTHING = "pass  # "
 NO_NETWORK = [("confinement", "linux.CLONE_NEWNET | ", ""), ("confinement", "linux.bring_up_loopback()", NOTHING)]
 ENTERED = "for folder in sorted(set(self.folders.values()))"
+SOON = ("probes", "_PATIENCE = 20.0", "_PATIENCE = 5.0")
 MOUNT = '    linux.mount("pts", '
 
 # Each layer: the file, what in it is replaced, and by what.
@@ -142,8 +162,8 @@ BROKEN: dict[str, list[tuple[str, str, str]]] = {
         ]
         for controller, name in GROUPS.items()
     },
-    "watchdog: memory": [("watchdog", 'return "out of memory"', "return None")],
-    "watchdog: processor": [("watchdog", "self._seconds() > self._limits.cpu_seconds", "False")],
+    "watchdog: memory": [("watchdog", 'return "out of memory"', "return None"), SOON],
+    "watchdog: processor": [("watchdog", "self._seconds() > self._limits.cpu_seconds", "False"), SOON],
     "first to end where memory runs out": [("confinement", '.write_text("1000")', ".exists()")],
     "keyring": [("confinement", "linux.join_new_keyring", NOTHING)],
     "network out of reach": NO_NETWORK,

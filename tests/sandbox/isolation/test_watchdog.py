@@ -112,20 +112,21 @@ def test_nothing_counts_twice(watched: ForkServer, statements: str) -> None:
     assert end_of(watched, Limits(memory=200 * MIB), statements, timeout=1.5) == "lives"
 
 
-def test_a_process_that_is_being_started_does_not_count_twice(
-    watched: ForkServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Until it executes its program it has all of its parent's memory."""
-    monkeypatch.setattr(watchdog, "PERIOD", 0.0)
+def test_a_process_that_is_being_started_does_not_count_twice(watched: ForkServer) -> None:
+    """Until it executes its program it is in its parent's memory; here it has to wait before it can."""
     statements = """
-import subprocess, time
+import os, time
+os.mkfifo("/tmp/wait")
+if os.fork() == 0:
+    time.sleep(1.5)
+    open("/tmp/wait", "w")
+    os._exit(0)
 kept = bytearray(120 << 20)
-end = time.monotonic() + 2
-while time.monotonic() < end:
-    subprocess.run(["/bin/true"], check=True)
+began = time.monotonic()
+os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/tmp/wait", os.O_RDONLY, 0)])
 """
     with watched.box(Limits(memory=200 * MIB)) as box:
-        assert ask(box, "'lives'", statements) == "lives"
+        assert ask(box, "time.monotonic() - began > 1", statements) is True
 
 
 @pytest.mark.parametrize("call", ["os.memfd_create('x')", "libc.shmget(0, 100 << 20, 0o1600)"])
@@ -198,6 +199,7 @@ def test_it_runs_only_where_it_is_needed() -> None:
 
 def test_there_is_one_thread_a_server_and_none_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "find", lambda: NO_GROUPS)
+    monkeypatch.setattr(watchdog.Watch, "look", lambda _: time.sleep(0.3))
     before = threads(), psutil.Process().num_fds()
     with evaluator_server() as server:
         assert threads() == before[0]
@@ -212,14 +214,20 @@ def test_there_is_one_thread_a_server_and_none_after_it(monkeypatch: pytest.Monk
 
 
 def test_it_rests_while_there_is_no_box(watched: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[watchdog.Watch] = []
+
+    def look(watch: watchdog.Watch) -> None:
+        looks.append(watch)
+
     monkeypatch.setattr(watchdog, "PERIOD", 0.01)
+    monkeypatch.setattr(watchdog.Watch, "look", look)
     with watched.box():
         time.sleep(0.3)
+    assert looks
     time.sleep(0.3)
-    before = psutil.Process().cpu_times()
-    time.sleep(0.5)
-    after = psutil.Process().cpu_times()
-    assert (after.user + after.system) - (before.user + before.system) < 0.1
+    looks.clear()
+    time.sleep(0.3)
+    assert looks == []
 
 
 def test_boxes_come_and_go_under_its_eyes(watched: ForkServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from workbook.sandbox.isolation.limits import Limits
 
 PERIOD = 0.25  # seconds from one look to the next
 
-# A process that is just being started counts twice, for it shares its parent's memory until it executes its program:
-# only what is seen several times in a row is believed.
+# Processes come, go and grow while they are looked at: only what is seen several times in a row is believed.
 _LOOKS = 3
 _MOMENT = 0.02  # seconds between these
 
@@ -108,12 +107,20 @@ class Watch:
     def _resident(self) -> int:
         """Bytes that each process has, added up; what several share counts for each."""
         kinds = (b"RssAnon", b"RssShmem", b"VmSwap")
-        return 1024 * sum(sizes.get(kind, 0) for sizes in self._sizes("status") for kind in kinds) + self._files()
+        found = [self._sizes(process, "status") for process in self._processes()]
+        return 1024 * sum(sizes.get(kind, 0) for sizes in found for kind in kinds) + self._files()
 
     def _proportional(self) -> int:
         """Bytes that the processes have together, without the pages that they share with other boxes."""
         private, shared = 0, 0
-        for sizes in self._sizes("smaps_rollup"):
+        starting: Counter[Path] = Counter()  # children that are being started, by parent
+        for process in self._processes():
+            sizes = self._sizes(process, "smaps_rollup")
+            parent = self._parent(process)
+            # Until a child executes its program it is in the memory of its parent, of which a thread sleeps meanwhile.
+            if self._sleepers(parent) > starting[parent] and self._sizes(parent, "smaps_rollup") == sizes:
+                starting[parent] += 1
+                continue
             private += sizes.get(b"Pss_Anon", 0) + sizes.get(b"SwapPss", 0)
             shared += sizes.get(b"Pss_Shmem", 0)
         return 1024 * private + max(1024 * shared, self._files())  # what is shared may be files in a file system
@@ -123,17 +130,27 @@ class Watch:
         states = map(os.fstatvfs, self._file_systems)
         return sum((state.f_blocks - state.f_bfree) * state.f_frsize for state in states)
 
-    def _sizes(self, file: str) -> Iterator[dict[bytes, int]]:
-        """What a file in `/proc` says of each process, in KiB."""
-        for process in self._processes():
+    def _sizes(self, process: Path, file: str) -> dict[bytes, int]:
+        """What a file in `/proc` says of a process, in KiB; nothing where it has ended."""
+        # A first thread that has ended has no memory any more; the others may have it.
+        for thread in _threads(process):
             with suppress(*_GONE):
-                # A first thread that has ended has no memory any more; the others may have it.
-                for thread in (process / "task").iterdir():
-                    with suppress(*_GONE):
-                        text = (thread / file).read_bytes()
-                        if sizes := {name: int(size) for name, size in _SIZE.findall(text)}:
-                            yield sizes
-                            break
+                if sizes := {name: int(size) for name, size in _SIZE.findall((thread / file).read_bytes())}:
+                    return sizes
+        return {}
+
+    def _parent(self, process: Path) -> Path:
+        with suppress(*_GONE):
+            return self._proc / _fields(process / "stat")[1].decode()
+        return self._proc / "0"
+
+    def _sleepers(self, process: Path) -> int:
+        """How many threads of a process are in uninterruptible sleep."""
+        count = 0
+        for thread in _threads(process):
+            with suppress(*_GONE):
+                count += _fields(thread / "stat")[0] == b"D"
+        return count
 
     def _seconds(self) -> float:
         """Processor time of all processes, as far as it has been seen; never more than it was."""
@@ -141,7 +158,7 @@ class Watch:
         reaped = 0
         for process in self._processes():
             with suppress(*_GONE):
-                fields = (process / "stat").read_bytes().rpartition(b")")[2].split()
+                fields = _fields(process / "stat")
                 user, system, childrens_user, childrens_system = map(int, fields[11:15])
                 own[process.name, int(fields[19])] = user + system
                 reaped += childrens_user + childrens_system
@@ -152,6 +169,17 @@ class Watch:
 
     def _processes(self) -> list[Path]:
         return [path for path in self._proc.iterdir() if path.name.isdigit()]
+
+
+def _threads(process: Path) -> list[Path]:
+    with suppress(*_GONE):
+        return list((process / "task").iterdir())
+    return []
+
+
+def _fields(stat: Path) -> list[bytes]:
+    """What is said of a process or thread after its name, which may hold anything. First come its state and parent."""
+    return stat.read_bytes().rpartition(b")")[2].split()
 
 
 class Watchdog:
