@@ -242,6 +242,8 @@ def check_outputs(*cells: list[tuple[list[Any], int]]) -> None:
     # A line break is two bytes as text, and in the file a line of its own with indentation.
     assert len(written.encode()) < 16 * SMALL * len(cells)
     nbformat.validate(nbformat.reads(written, 4))
+    json.loads(written, parse_constant=pytest.fail)  # no NaN, which is no JSON
+    assert all(len(cell.outputs) < SMALL / 50 for cell in notebook.cells)
     assert all(cell.execution_count is None for cell in notebook.cells)
     assert sum(len(str(display)) for display in made.client._display_id_map) < 4 * SMALL * len(cells)
     assert len(made.shown) < SMALL * len(cells) / 50
