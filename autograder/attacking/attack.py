@@ -24,8 +24,9 @@ Code of this repository, executed by the harness, which makes the submission hos
     notebook    changes `notebook`, the submission as JSON data
     folder      changes the submission's `folder`, in which the notebook lies already
 
-All of them know `NAMES` (what the answers define), `KERNELS` (those that are lifted), `PLACES` (paths of this machine
-by what is there: see `ground`), and `MARKER`, a word that must turn up nowhere outside the box.
+All of them know `NAMES` (what the answers define), `KERNELS` (those that are lifted), `HIDDEN` (modules that the box
+lacks), `PLACES` (paths of this machine by what is there: see `ground`), and `MARKER`, a word that must turn up nowhere
+outside the box. An attack that has reached its goal prints `got` and the marker.
 """
 
 import re

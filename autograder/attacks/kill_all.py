@@ -7,7 +7,10 @@
 import os
 import signal
 
-for target in (-1, 1, os.getppid() or 1):
+others = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in (1, os.getpid())]
+if others:
+    print("got", MARKER)
+for target in (-1, 1, os.getppid() or 1, *others):
     try:
         os.kill(target, signal.SIGKILL)
     except OSError as error:

@@ -10,10 +10,13 @@ import os
 libc = ctypes.CDLL(None, use_errno=True)
 for process in (1, os.getppid(), os.getpid()):
     for request in (16, 0x4206):  # attach, seize
-        print(process, libc.ptrace(request, process, 0, 0), os.strerror(ctypes.get_errno()))
-    try:
-        with open(f"/proc/{process}/mem", "rb") as memory:
-            memory.seek(1 << 20)
-            print(memory.read(16))
-    except (OSError, ValueError) as error:
-        print(process, error)
+        if libc.ptrace(request, process, 0, 0) == 0:
+            print("got", MARKER)
+        print(process, os.strerror(ctypes.get_errno()))
+try:
+    with open("/proc/1/mem", "rb"):
+        print("got", MARKER)
+except OSError as error:
+    print(error)
+if libc.ptrace(0, 0, 0, 0) == 0:  # be traced
+    print("got", MARKER)

@@ -1,4 +1,4 @@
-# goal: meet the next submission in shared memory and message queues
+# goal: meet another submission in shared memory and message queues
 # kind: harness
 # stopped by: IPC namespace
 # reference: keeps
@@ -9,6 +9,9 @@ import os
 
 libc = ctypes.CDLL(None, use_errno=True)
 for key in range(1, 20):
-    shared = libc.shmget(key, 4096, 0o1666)
-    queue = libc.msgget(key, 0o1666)
-print(shared, queue, os.strerror(ctypes.get_errno()), open("/proc/sysvipc/shm").read())
+    new = 0o3666  # make it, and fail where it is there
+    if libc.shmget(key, 4096, new) < 0 and ctypes.get_errno() == 17:
+        print("got", MARKER)
+    if libc.msgget(key, new) < 0 and ctypes.get_errno() == 17:
+        print("got", MARKER)
+print(os.strerror(ctypes.get_errno()))

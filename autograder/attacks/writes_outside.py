@@ -11,5 +11,6 @@ for place, path in PLACES.items():
         try:
             with open(target, "a") as file:
                 file.write(MARKER)
+            print("got", MARKER)
         except OSError as error:
             print(place, error)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from autograder.attacking.run import AttackOutcome, AttackReport
+from autograder.attacking.report import AttackOutcome, AttackReport
 from autograder.commands.common import end, json_fields, root
 from autograder.matrix import MatrixReport, Outcome
 
@@ -90,7 +90,8 @@ def _prove(exercises: "Sequence[Exercise]", as_json: bool, **options: Any) -> No
 
 def _attack(exercises: "Sequence[Exercise]", whole: bool, as_json: bool, **options: Any) -> NoReturn:
     from autograder.attacking.attack import attacks
-    from autograder.attacking.run import chosen, run_attacks, table
+    from autograder.attacking.report import table
+    from autograder.attacking.run import chosen, run_attacks
 
     report = run_attacks(
         chosen(attacks(), exercises, whole=whole),

@@ -22,7 +22,7 @@ def exercises(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exercise]:
     shutil.copytree(Path(__file__).parent / "course", root)
     (root / "pyproject.toml").touch()
     add_lifted_exercise(root)
-    made = {}
+    made: dict[str, Exercise] = {}
     for folder in sorted((root / "solutions").iterdir()):
         make_notebook(folder / f"{folder.name}.py")
     for exercise in find_exercises(root):

@@ -24,7 +24,14 @@ class StandIn:
         self.files: list[dict[str, bytes]] = []
         self.fails_on = ""
 
-    def grade(self, notebook: Any, exercise: Exercise, *, files: Mapping[str, bytes] | None = None) -> Grade:
+    def grade(
+        self,
+        notebook: Any,
+        exercise: Exercise,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        earlier: Mapping[str, int] = {},
+    ) -> Grade:
         from copy import deepcopy
 
         from nbformat.v4 import new_output
@@ -48,6 +55,7 @@ class StandIn:
                     max_points=points,
                     message="" if done else "raised NotImplementedError",
                     hint="" if done else "Write it.",
+                    attempts=0 if done else earlier.get(settings["grade_id"], 0) + 1,
                 )
                 verdicts.append(verdict)
                 data = {"text/plain": f"{verdict.points:g}", "text/html": verdict_html(verdict)}
