@@ -12,7 +12,7 @@ LINTED := workbook autograder requirements tests nbgrader_config.py $(wildcard c
 TYPED := workbook autograder requirements tests $(wildcard chapters/*.py solutions/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint run notebooks lock check-locks clean
+.PHONY: help setup lab test lint run notebooks attacks lock check-locks clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,12 @@ run: setup ## Execute all chapters; fail unless every cell ran without error
 notebooks: setup ## Make the .ipynb files from the .py files, or take edits back (FROM=ipynb); release exercises
 	@$(IN_VENV) autograder notebooks $(if $(FROM),--from $(FROM))
 	@$(IN_VENV) autograder release
+
+attacks: setup ## Attack the grader, on an exercise of each shape, and write the tables in docs/grading.md
+	@rm -rf build/attacks && mkdir -p build
+	@$(IN_VENV) python -m tests.attacks.course build/attacks
+	@cd build/attacks && $(IN_VENV) autograder matrix --attacks all --json > ../attacks.json
+	@$(IN_VENV) python -m autograder.attacking.document build/attacks.json docs/grading.md
 
 lock: setup ## Resolve the dependencies in pyproject.toml anew and write the locks
 	@$(IN_VENV) python -m requirements.lock

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from autograder.acceptance import Failed, Proxy, Work, equal, same
@@ -65,19 +66,24 @@ def pure(
 ) -> None:
     """Fails the criterion unless a function gives right results, the same each time, and touches nothing else.
 
-    Each case is asked twice, with the others in between; what is passed must come back as it was; what is given must
-    not change when the function is called again or when its arguments are changed, nor with another of its results.
+    Each case is asked twice, with the others in between, and once more with the very tensors of another, which now hold
+    other numbers. What is passed must come back as it was; what is given must not change when the function is called
+    again or when its arguments are changed, nor with another of its results.
 
     Args:
         work: The student's work.
         name: The function in it.
-        cases: Arguments, plain values and tensors; two cases or more.
+        cases: Arguments, plain values and tensors; two of them have the same types and shapes, and other numbers.
         check: Called with a result and the arguments that it is of.
         in_place: The contract lets the function change its arguments.
 
     Raises:
         Failed: It is not pure, or `check` has failed.
+        ValueError: No two cases have the same types and shapes.
     """
+    pairs = [(one, other) for one, other in permutations(range(len(cases)), 2) if _alike(cases[one], cases[other])]
+    if not pairs:
+        raise ValueError("two cases must have the same types and shapes, and other numbers")
     asked = [_Case(work, name, case) for case in cases]
     for case in asked:
         check(case.value, *case.arguments)
@@ -92,6 +98,13 @@ def pure(
         case.same_result("after other calls", "Does the result live in a buffer that the next call uses, too?")
         if not in_place:
             case.same_arguments()
+    for first, second in pairs[:2]:
+        wanted = asked[second].value
+        if not same(asked[first].ask_with(cases[second]), wanted):
+            raise Failed(
+                f"the same tensors with other numbers in them got another answer than those numbers: {_shown(wanted)}",
+                "Is something kept from an earlier call, found again by an id or an address?",
+            )
     for case in asked:
         case.overwrite_arguments()
         case.same_result("after its arguments were changed", "The result shares memory with an argument: copy it.")
@@ -105,7 +118,7 @@ class _Case:
     """A call of which the arguments and the result stay in the notebook's process."""
 
     def __init__(self, work: Work, name: str, arguments: tuple[Any, ...]) -> None:
-        self._work, self.arguments = work, arguments
+        self._work, self._name, self.arguments = work, name, arguments
         self._kept = [work.keep(argument) for argument in arguments]
         self._result = work.new(name, *self._kept)
         self.value = work.get(self._result)
@@ -118,6 +131,13 @@ class _Case:
         now = self._work.get(self._result)
         if not same(now, self.value):
             raise Failed(f"a result has changed {when}: it was {_shown(self.value)}, it is {_shown(now)}", hint)
+
+    def ask_with(self, arguments: tuple[Any, ...]) -> Any:
+        """Puts other numbers into the tensors that were passed, and passes them again."""
+        for kept, argument in zip(self._kept, arguments, strict=True):
+            if _is_tensor(argument):
+                self._work.ask("new", kept, "copy_", (argument,))
+        return self._work.call(self._name, *self._kept)
 
     def overwrite_arguments(self) -> None:
         for kept, argument in zip(self._kept, self.arguments, strict=True):
@@ -133,9 +153,22 @@ def _overwrite(work: Work, target: Proxy | Handle, value: Any) -> None:
     if isinstance(value, tuple | list):
         for index, part in enumerate(value):
             _overwrite(work, work.ask("new", target, "__getitem__", (index,)), part)
-    elif type(value).__name__ == "Tensor":
+    elif _is_tensor(value):
         number = int(not value.any())  # one that is not there: NaN would do for floating point alone
         work.ask("new", work.ask("new", target, "detach"), "fill_", (number,))
+
+
+def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two cases differ in nothing but the numbers in their tensors."""
+
+    def form(value: Any) -> Any:
+        return (value.dtype, value.shape) if _is_tensor(value) else value
+
+    return [form(value) for value in one] == [form(value) for value in other] and not same(one, other)
+
+
+def _is_tensor(value: Any) -> bool:
+    return type(value).__name__ == "Tensor"
 
 
 def _shown(value: Any) -> str:

@@ -23,7 +23,6 @@ from autograder.notebooks import read_notebook
 
 _ATTACKER = "attacker"
 _NEIGHBOUR = "neighbour"
-_SECRET_VARIABLE = "WORKBOOK_GRADERS_SECRET"
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,12 @@ def ground(exercise: Exercise, folder: Path) -> Iterator[Ground]:
         "home": Path.home(),
         "packages": next(Path(path) for path in sys.path if path.endswith("site-packages")),
     }
-    os.environ[_SECRET_VARIABLE] = words["environment"]
+    variable = f"WORKBOOK_SECRET_{exercise.name.upper()}"
+    os.environ[variable] = words["environment"]
     try:
         yield Ground(copied, {name: str(path) for name, path in places.items()}, words)
     finally:
-        del os.environ[_SECRET_VARIABLE]
+        del os.environ[variable]
 
 
 def _cell(source: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 # goal: stop the clocks, so that no deadline ever comes
 # kind: judge
 # stopped by: criteria end
-# reference: keeps
+# reference: any
 
 # %% after
 import time

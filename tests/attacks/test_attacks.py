@@ -66,6 +66,14 @@ def test_every_attack_on_every_exercise_of_the_workbook_by_all_criteria() -> Non
     held(attacked(chosen(ATTACKS, OURS, whole=True), whole=True))
 
 
+def test_several_exercises_are_attacked_at_once(exercises: dict[str, Exercise]) -> None:
+    work = [(exercise, attack) for exercise in exercises.values() for attack in ATTACKS if attack.name == "sys_exit"]
+    report = attacked(work)
+    held(report)
+    assert [outcome.shape for outcome in report.outcomes if outcome.answer == "empty"] == list(exercises)
+    assert report.attacks == 1
+
+
 def test_which_attacks_are_run_on_which_exercises(exercises: dict[str, Exercise]) -> None:
     first, kernel = exercises["object"], exercises["kernel"]
     other = Exercise(first.folder)

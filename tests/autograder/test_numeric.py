@@ -17,7 +17,7 @@ from tests.autograder.asking import run
 
 def doubles(work: Work, rng: random.Random) -> None:
     generator = torch.Generator().manual_seed(rng.getrandbits(32))
-    cases = [(torch.randn(rows, 3, generator=generator),) for rows in (1, 4, 1000)]
+    cases = [(torch.randn(rows, 3, generator=generator),) for rows in (1, 4, 4, 1000)]
     pure(work, "double", cases, lambda got, x: close(got, x.double() * 2, torch.float32))
 
 
@@ -47,7 +47,29 @@ def by_call_count() -> Callable[..., Any]:
 
     def double(x: torch.Tensor) -> torch.Tensor:
         seen.append(x * 2)
-        return seen[-1] if len(seen) <= 3 else seen[len(seen) - 4]
+        return seen[-1] if len(seen) <= 4 else seen[len(seen) - 5]
+
+    return double
+
+
+def by_id() -> Callable[..., Any]:
+    answers: dict[int, torch.Tensor] = {}
+    kept: list[torch.Tensor] = []  # so that an id is not another's soon
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x)
+        return answers.setdefault(id(x), x * 2).clone()
+
+    return double
+
+
+def by_address() -> Callable[..., Any]:
+    answers: dict[int, torch.Tensor] = {}
+    kept: list[torch.Tensor] = []
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        kept.append(x)
+        return answers.setdefault(x.data_ptr(), x * 2).clone()
 
     return double
 
@@ -80,6 +102,8 @@ IMPURE: dict[str, tuple[Callable[[], Callable[..., Any]], str]] = {
     "in place": (in_place, "in place: work on a copy"),
     "changes a little": (changes_a_little, "in place: work on a copy"),
     "by call count": (by_call_count, "an id, an address or a count"),
+    "by id": (by_id, "an id or an address"),
+    "by address": (by_address, "an id or an address"),
     "one buffer": (one_buffer, "a buffer that the next call uses"),
     "late": (late, ""),
 }
@@ -96,9 +120,18 @@ def test_ways_not_to_be_pure(case: str) -> None:
     assert mistake in verdict.mistake
 
 
+def test_cases_of_which_no_two_are_alike_are_a_mistake_of_the_criterion() -> None:
+    def doubles_once(work: Work, rng: random.Random) -> None:
+        pure(work, "double", [(torch.ones(2),), (torch.ones(3),)], lambda got, x: None)
+
+    verdict = run(doubles_once, double)
+    assert verdict.broke
+    assert "two cases must have the same types and shapes" in verdict.message
+
+
 def test_in_place_may_be_the_contract() -> None:
     def doubles_in_place(work: Work, rng: random.Random) -> None:
-        cases = [(torch.ones(2),), (torch.ones(3),)]
+        cases = [(torch.ones(2),), (torch.zeros(2),), (torch.ones(3),)]
         check = lambda got, x: close(got, x.double() * 2, torch.float32)  # noqa: E731
         pure(work, "double", cases, check, in_place=True)
 
@@ -127,7 +160,7 @@ def cached() -> Callable[..., Any]:
 
 def test_a_result_that_shares_memory_with_its_argument() -> None:
     def firsts(work: Work, rng: random.Random) -> None:
-        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(2.0, 9),)], lambda got, x: None)
+        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(2.0, 6),)], lambda got, x: None)
 
     function = same_storage()
     function.__name__ = "first"
@@ -136,7 +169,7 @@ def test_a_result_that_shares_memory_with_its_argument() -> None:
 
 def test_two_results_that_share_memory() -> None:
     def firsts(work: Work, rng: random.Random) -> None:
-        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(1.0, 9),)], lambda got, x: None)
+        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(1.0, 9),), (torch.zeros(4),)], lambda got, x: None)
 
     function = cached()
     function.__name__ = "first"
@@ -145,7 +178,7 @@ def test_two_results_that_share_memory() -> None:
 
 def test_results_in_a_tuple_are_looked_at_too() -> None:
     def firsts(work: Work, rng: random.Random) -> None:
-        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(2.0, 9),)], lambda got, x: None)
+        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(2.0, 6),)], lambda got, x: None)
 
     def first(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return x[:2], x[2:].clone()
