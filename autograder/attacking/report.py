@@ -80,6 +80,7 @@ def table(report: AttackReport) -> "list[Table]":
 
     plain = {"title_justify": "left", "box": None, "pad_edge": False}
     outcomes = Table("attack", "on", title="Attacks", **plain)  # type: ignore[arg-type]
+    outcomes.add_column("what it wants", overflow="fold")
     outcomes.add_column("points", justify="right")
     outcomes.add_column("holds")
     outcomes.add_column("how it ended", overflow="fold")
@@ -87,9 +88,10 @@ def table(report: AttackReport) -> "list[Table]":
         outcomes.add_row(
             outcome.attack,
             f"{outcome.exercise}, {outcome.answer}",
+            Text(outcome.goal),
             f"{outcome.points:g}/{outcome.max_points:g}",
             Text("yes", "green") if outcome.holds else Text("no", "red"),
-            Text((outcome.problem or outcome.ended or f"stopped by: {outcome.stopped_by}")[:300]),
+            Text((outcome.problem or outcome.ended or f"stopped by: {outcome.stopped_by}")[:200]),
         )
     slow = Table("seconds", "attack", title="Slowest", **plain)  # type: ignore[arg-type]
     for outcome in sorted(report.outcomes, key=lambda outcome: -outcome.seconds)[:10]:

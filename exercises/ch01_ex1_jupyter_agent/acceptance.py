@@ -33,7 +33,12 @@ finally: time.sleep(1); print('late')
 """
 
 
-@criterion(hint="Print all that the kernel sends. What comes first, and what carries output?")
+@criterion(
+    hint=(
+        "Print all that the kernel sends. What comes first, and what carries output?",
+        "Gather the text of every `stream` until the cell has ended, then cut one newline.",
+    )
+)
 def prints_come_back(work: Work, rng: random.Random) -> None:
     """`execute("print(sum([1,2,3]))")` is `"6"`: what is printed, less the final newline."""
     a, b, spaced = number(rng), number(rng), f"  {word(rng)} \n"
@@ -45,7 +50,12 @@ def prints_come_back(work: Work, rng: random.Random) -> None:
         equal(agent.execute("x = 1"), "", "A cell may print nothing, and yet it ends.")
 
 
-@criterion(hint="The value comes in a message of its own; prints come in any number of them.")
+@criterion(
+    hint=(
+        "The value comes in a message of its own; prints come in any number of them.",
+        "It is `execute_result`, with `text/plain`. What was printed before it may lack a newline.",
+    )
+)
 def values_and_state(work: Work, rng: random.Random) -> None:
     """Variables persist; the last value has its own line; stdout, stderr and value are in order."""
     a, b, text = number(rng), number(rng), word(rng)
@@ -63,7 +73,12 @@ def values_and_state(work: Work, rng: random.Random) -> None:
         equal(agent.execute(order), f"1\n{a}\n3", hint)
 
 
-@criterion(hint="The reply has the exception's name (`ename`) and its text (`evalue`).")
+@criterion(
+    hint=(
+        "Where does a kernel say that a cell has raised something?",
+        "The reply has the exception's name (`ename`) and its text (`evalue`).",
+    )
+)
 def exceptions_are_text(work: Work, rng: random.Random) -> None:
     """An exception is `Error: <name>: <message>` after what was printed; the next call works."""
     a, text, name = number(rng), word(rng), word(rng).title()
@@ -77,7 +92,12 @@ def exceptions_are_text(work: Work, rng: random.Random) -> None:
         equal(agent.execute(f"print({a})"), str(a), "Was something of the failed cell left over?")
 
 
-@criterion(hint="Use the file itself, not a cell that you write around its name and text.")
+@criterion(
+    hint=(
+        "Use the file itself, not a cell that you write around its name and text.",
+        "Read and write bytes, and say UTF-8: text mode changes `\\r\\n`.",
+    )
+)
 def files_come_back(work: Work, rng: random.Random) -> None:
     """Any text comes back as it was, from any name; a missing file is a `FileNotFoundError`."""
     texts = {
@@ -110,7 +130,12 @@ def files_come_back(work: Work, rng: random.Random) -> None:
             agent.execute(f"shutil.rmtree({folder!r})")
 
 
-@criterion(hint="Whatever fails between name and result becomes text that begins with `Error:`.")
+@criterion(
+    hint=(
+        "Whatever fails between name and result becomes text that begins with `Error:`.",
+        "Three things can fail: finding the tool, `jsonschema.validate`, the call. Catch all three.",
+    )
+)
 def tools_are_checked(work: Work, rng: random.Random) -> None:
     """Tools get only arguments that match their schema; each failure is text, the tool's own too."""
     a, b, text = number(rng), number(rng), word(rng)
@@ -147,7 +172,13 @@ def tools_are_checked(work: Work, rng: random.Random) -> None:
         begins(agent.call_tool("read_file", {"path": path}), "Error:", "The file is missing.")
 
 
-@criterion(hint="Each reply is a step; what came of it stands in the next prompt.", seconds=120)
+@criterion(
+    hint=(
+        "Each reply is a step; what came of it stands in the next prompt.",
+        "A reply that is no action is a step, too: append it, and a user message with its error.",
+    ),
+    seconds=120,
+)
 def solve_carries_on(work: Work, rng: random.Random) -> None:
     """With scripted models: a run without mistakes, one full of them, and one that never ends."""
     n, text, task = number(rng), word(rng), f"Find the {word(rng)}."
@@ -183,7 +214,13 @@ def solve_carries_on(work: Work, rng: random.Random) -> None:
         equal(agent.solve(task, late, max_steps=2), text, "The last step may be the answer.")
 
 
-@criterion(hint="In this order: wait, interrupt, wait a little, kill.", seconds=120)
+@criterion(
+    hint=(
+        "In this order: wait, interrupt, wait a little, kill.",
+        "After the interrupt gather on for two seconds. Only a kernel that was closed lost its state.",
+    ),
+    seconds=120,
+)
 def deadlines_hold(work: Work, rng: random.Random) -> None:
     """An endless cell ends, its state is kept; where that fails the state is lost, and it is said."""
     a = number(rng)
@@ -204,7 +241,13 @@ def deadlines_hold(work: Work, rng: random.Random) -> None:
         equal(agent.execute(f"print({a})"), str(a), "After the kill, is there a new kernel?")
 
 
-@criterion(hint="A dead kernel sends nothing: look at the process while you wait.", seconds=120)
+@criterion(
+    hint=(
+        "A dead kernel sends nothing: look at the process while you wait.",
+        "Wait in short steps, `manager.is_alive()` in between; then close it and say `state lost`.",
+    ),
+    seconds=120,
+)
 def dead_kernels_are_replaced(work: Work, rng: random.Random) -> None:
     """A kernel that exits, crashes or is killed: an error within 10 s, and the next call works."""
     exits, crashes = "import os; os._exit(1)", "import ctypes; ctypes.string_at(0)"
@@ -224,7 +267,10 @@ def dead_kernels_are_replaced(work: Work, rng: random.Random) -> None:
 
 
 @criterion(
-    hint="Compare each message's parent with your request; keep no more than the limit.",
+    hint=(
+        "Compare each message's parent with your request; keep no more than the limit.",
+        "Count what is kept, not what came, and read on: the cell ends at its reply and its idle.",
+    ),
     seconds=120,
 )
 def output_stays_in_its_cell(work: Work, rng: random.Random) -> None:
@@ -245,7 +291,11 @@ def output_stays_in_its_cell(work: Work, rng: random.Random) -> None:
 
 
 @criterion(
-    hint="Kill the process group, wait for it, close sockets, remove the folder.", fresh=True
+    hint=(
+        "What does a kernel start, and who ends that if the kernel is dead already?",
+        "Kill the process group, wait for it, close sockets, remove the folder.",
+    ),
+    fresh=True,
 )
 def close_leaves_nothing(work: Work, rng: random.Random) -> None:
     """`close` leaves no process, thread or socket file, not of a kernel that died before either."""
@@ -261,7 +311,13 @@ def close_leaves_nothing(work: Work, rng: random.Random) -> None:
         agent.close()
 
 
-@criterion(hint="Carry out every reply, and repeat the whole of every prompt.", seconds=300)
+@criterion(
+    hint=(
+        "Carry out every reply, and repeat the whole of every prompt.",
+        "It asks the same as `solve-carries-on`, with replies that nobody has written down.",
+    ),
+    seconds=300,
+)
 def a_real_model_is_served(work: Work, rng: random.Random) -> None:
     """SmolLM2 under a schema: each reply is carried out, each result is in the next prompt."""
     ages = {name: str(rng.randrange(10**6, 10**7)) for name in RealModel.NAMES}
