@@ -44,9 +44,9 @@ def test_tables_are_made_of_a_report() -> None:
     outcomes = [outcome("empty", 0.0), outcome("reference", 3.0), outcome("reference", 1.0, holds=False)]
     text = tables(asdict(AttackReport(False, "s", 1.0, 1, outcomes, [], [])))
     assert "| `floods` | object | drown | cells end | none | all, **does not hold** |" in text
-    document = inserted(f"before\n{BEGIN}\nold\n{END}\nafter\n", text)
+    document = inserted(f"before\n{BEGIN}\nearlier tables\n{END}\nafter\n", text)
     assert document.startswith(f"before\n{BEGIN}\n\n| attack |")
     assert document.endswith(f"|\n\n{END}\nafter\n")
-    assert "old" not in document
+    assert "earlier tables" not in document
     with pytest.raises(ValueError, match="has no lines"):
         inserted("nothing", text)
