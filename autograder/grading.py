@@ -167,11 +167,14 @@ class Grader:
     def left_running(self) -> list[str]:
         """Returns the processes in boxes that are there after a moment; none may be while nothing is being graded."""
         deadline = time.monotonic() + 5
-        while left := [str(process) for server in self._servers.values() for process in server.processes()]:
+        while left := [str(one) for server in self._all_servers() for one in server.processes()]:
             if time.monotonic() > deadline:
                 return left
             time.sleep(0.05)
         return []
+
+    def _all_servers(self) -> "list[ForkServer]":
+        return [*self._servers.values(), *self._bench.servers()]
 
     def close(self) -> None:
         """Ends the fork servers, those for kernels among them, and the language model."""

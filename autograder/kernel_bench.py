@@ -114,6 +114,10 @@ class BoxBench(KernelBench):
                 )
             return self._servers[interpret]
 
+    def servers(self) -> "list[ForkServer]":
+        """Returns the fork servers that run."""
+        return list(self._servers.values())
+
     def close(self) -> None:
         """See KernelBench."""
         for server in self._servers.values():

@@ -462,3 +462,10 @@ def test_tensors_cross_bit_by_bit(grader: Grader, tmp_path: Path) -> None:
     assert "expected tensor" in graded_with("def add(a, b): return (a + b).float()").verdicts[0].message
     subclass = "import torch\ndef add(a, b): return torch.nn.Parameter((a + b).float())"
     assert "type Parameter cannot be passed" in graded_with(subclass).verdicts[0].message
+
+
+def test_what_is_left_running_is_named(grader: Grader, exercise: Exercise) -> None:
+    assert grader.grade(notebook(), exercise).points == 9
+    assert grader.left_running() == []
+    with grader._server(exercise).box() as box:
+        assert any(f"pid={box.pid}" in process for process in grader.left_running())

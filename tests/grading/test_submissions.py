@@ -117,9 +117,7 @@ def test_attachments_are_pictures_by_name(folder: Path) -> None:
 def test_pictures_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submissions, "LARGEST_PICTURES", 1000)
     sizes = [600, 600, 300, 200, 100]
-    cells = [
-        {"cell_type": "markdown", "source": "", "attachments": {"a": {"image/png": "A" * size}}} for size in sizes
-    ]
+    cells = [{"cell_type": "markdown", "source": "", "attachments": {"a": {"image/png": "A" * size}}} for size in sizes]
     hand_in(folder, {**SIMPLE, "cells": cells})
     read = read_submission(folder, NAME)
     kept = [len(cell.attachments["a"]["image/png"]) if cell.attachments else 0 for cell in read.cells]

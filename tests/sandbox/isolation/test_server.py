@@ -453,3 +453,14 @@ for name in ("fcntl", "resource", "pyseccomp"):
 import workbook.sandbox.isolation.server, workbook.sandbox.isolation.channel, workbook.sandbox.isolation.limits
 """
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=60)
+
+
+def test_what_runs_in_boxes_is_seen(server: ForkServer) -> None:
+    orphan = "import os, time\nif os.fork() == 0:\n    if os.fork(): os._exit(0)\n    time.sleep(600)\nos.wait()"
+    with server.box() as box:
+        ask(box, "None", orphan)
+        seen = {process.pid for process in server.processes()}
+        assert {process.pid for process in box.processes()} <= seen
+        assert box.pid in seen
+        assert len(seen) == 3, "its init, the worker, the orphan"
+    assert server.processes() == []
