@@ -143,6 +143,3 @@ def _smaller(notes: Notes) -> Iterator[Notes]:
         lower = [0, *(number - (number >> shift) for shift in range(1, number.bit_length()))] if number else []
         for value in lower:
             yield [*notes[:place], value, *notes[place + 1 :]]
-            # A number is often how many more are drawn: with it go the draws.
-            for size in (1, 2, 4):
-                yield [*notes[:place], value, *notes[place + 1 + size :]]

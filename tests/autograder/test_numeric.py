@@ -167,6 +167,17 @@ def test_a_result_that_shares_memory_with_its_argument() -> None:
     assert "shares memory with an argument" in run(firsts, function).mistake
 
 
+def test_a_result_that_shares_memory_for_large_arguments_alone() -> None:
+    def firsts(work: Work, rng: random.Random) -> None:
+        cases = [(torch.arange(1.0, 5),), (torch.arange(2.0, 6),), (torch.arange(9.0),)]
+        pure(work, "first", cases, lambda got, x: None)
+
+    def first(x: torch.Tensor) -> torch.Tensor:
+        return x[:2] if len(x) > 5 else x[:2].clone()
+
+    assert "shares memory with an argument" in run(firsts, first).mistake
+
+
 def test_two_results_that_share_memory() -> None:
     def firsts(work: Work, rng: random.Random) -> None:
         pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(1.0, 9),), (torch.zeros(4),)], lambda got, x: None)

@@ -85,16 +85,22 @@ def test_an_answer_that_fails_at_random_ends() -> None:
 
 
 def test_it_takes_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shrinking, "SECONDS", 0.2)
+    asked: list[list[int]] = []
 
     def total(numbers: list[int]) -> int:
-        time.sleep(0.05)
-        return 10**9
+        asked.append(numbers)
+        return sum(numbers[:3])
 
-    began = time.monotonic()
-    verdict = run(sums, total)
-    assert time.monotonic() - began < 2
-    assert "10" in verdict.message
+    run(sums, total)
+    whole = len(asked)
+    for name, most in (("MOST_RUNS", 7), ("SECONDS", 0.0)):
+        asked.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(shrinking, name, most)
+            verdict = run(sums, total)
+        assert verdict.state == "failed"
+        assert "the smallest" in verdict.message
+        assert len(asked) < whole / 2
 
 
 def test_a_source_is_a_random_source() -> None:
