@@ -75,7 +75,7 @@ def report(verdict: "Verdict") -> None:
     else:
         asked = [f"  asked: {line}" for line in verdict.evidence]
         earned = f"{verdict.fraction:.0%} of {verdict.criterion} is met" if verdict.fraction else verdict.criterion
-        mistake = [f"  looks like: {verdict.mistake}"] if verdict.mistake else []
+        mistake = [f"  perhaps: {verdict.mistake}"] if verdict.mistake else []
         hint = [f"  hint: {verdict.hint}"] if verdict.hint else []
         raise CheckFailed("\n".join([f"{earned}: {verdict.message}", *asked, *mistake, *hint]))
 

@@ -267,7 +267,7 @@ def verdict_html(verdict: Verdict) -> str:
         lines = "\n".join(html.escape(line) for line in verdict.evidence)
         parts.append(f"<pre>{lines}</pre>")
     if verdict.mistake:
-        parts.append(f"<p>What looks like this: {html.escape(verdict.mistake)}</p>")
+        parts.append(f"<p>Perhaps: {html.escape(verdict.mistake)}</p>")
     if verdict.hint:
         parts.append(f"<p><i>Hint: {html.escape(verdict.hint)}</i></p>")
     return "\n".join(parts)

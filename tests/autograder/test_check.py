@@ -19,10 +19,10 @@ from autograder.cli import app
 ACCEPTANCE = '''
 from autograder.acceptance import NotRun, criterion, equal
 
-@criterion(hint="Twice, not squared.")
+@criterion(hint=("Twice, not squared.", "x + x"))
 def doubles(work, rng):
     """`double(x)` is 2 x."""
-    equal(work.call("double", 3), 6)
+    equal(work.call("double", 3), 6, "The square?")
 
 @criterion(hint="Ask the other.")
 def both(work, rng):
@@ -40,6 +40,7 @@ def needs_more(work, rng):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "acceptance.py").write_text(ACCEPTANCE)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("autograder.check._failed", {})
     return tmp_path
 
 
@@ -59,7 +60,20 @@ def test_a_check_prints_or_raises(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "✓ doubles\n✓ both\n– needs-more was not run: no GPU\n"
     with pytest.raises(CheckFailed) as caught:
         check("doubles", lambda x: x * x)
-    assert str(caught.value) == "doubles: expected 6, got 9\n  asked: double(3) → 9\n  hint: Twice, not squared."
+    lines = ["doubles: expected 6, got 9", "  asked: double(3) → 9", "  perhaps: The square?"]
+    assert str(caught.value).splitlines() == [*lines, "  hint: Twice, not squared."]
+
+
+@pytest.mark.usefixtures("folder")
+def test_each_check_that_fails_again_shows_the_next_hint() -> None:
+    def hint() -> str:
+        with pytest.raises(CheckFailed) as caught:
+            check("doubles", lambda x: x * x)
+        return str(caught.value).splitlines()[-1]
+
+    assert [hint() for _ in range(3)] == ["  hint: Twice, not squared.", "  hint: x + x", "  hint: x + x"]
+    check("doubles", double)
+    assert hint() == "  hint: Twice, not squared."
 
 
 @pytest.mark.usefixtures("folder")

@@ -200,6 +200,22 @@ def test_off_linux_it_is_one_line(course: Course, monkeypatch: pytest.MonkeyPatc
     assert "need Linux" in done.stderr
 
 
+def test_each_further_submission_that_fails_counts_and_the_same_one_does_not(course: Course) -> None:
+    stub = "def add(a, b):\n    raise NotImplementedError"
+
+    def attempts(**cells: str) -> list[int]:
+        course.submit("alice", course.solved(**cells))
+        course.grade(StandIn(), force=True)
+        return [verdict["attempts"] for verdict in course.record("alice")["verdicts"]]
+
+    assert attempts(add=stub) == [1, 0, 0]
+    assert attempts(add=stub) == [1, 0, 0], "the same submission, graded again"
+    assert attempts(add=f"# again\n{stub}") == [2, 0, 0]
+    assert attempts(add=f"# and again\n{stub}", round="raise NotImplementedError") == [3, 0, 1]
+    assert attempts() == [0, 0, 0]
+    assert attempts(add=stub) == [1, 0, 0]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_ended_midway_is_taken_up_again(course: Course, boxes: None, number: int) -> None:
     slow = "import pathlib, time\npathlib.Path('here').touch()\ntime.sleep(20)\ndef add(a, b): return a + b"
