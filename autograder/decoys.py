@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 _DECOYS = {
     "zeros": ("zeros of the right shape and type", "torch.zeros_like(right)"),
-    "constant": ("the mean of the result everywhere", "torch.full_like(right, right.double().mean().item())"),
+    "constant": (
+        "the mean of the result everywhere",
+        "torch.full_like(right, right.double().mean().nan_to_num().item())",
+    ),
     "input": ("the first tensor that it was given", "given[0].clone() if given else torch.zeros_like(right)"),
     "nan": ("NaN everywhere; of integers, the largest", "torch.full_like(right, largest(right.dtype))"),
     "transpose": (
@@ -30,6 +33,13 @@ def largest(dtype):
     return float("nan") if dtype.is_floating_point else 1 if dtype == torch.bool else torch.iinfo(dtype).max
 
 
+def wrong(right, decoy):
+    # Of a single number, or of a symmetric matrix, a decoy may happen to be right: then it is another.
+    if decoy.dtype != right.dtype or not torch.equal(decoy, right) or not right.numel():
+        return decoy
+    return ~right if right.dtype == torch.bool else right + 1
+
+
 def decoy(function):
     @functools.wraps(function)
     def decoyed(*arguments, **keywords):
@@ -40,7 +50,7 @@ def decoy(function):
         def instead(right):
             if isinstance(right, tuple | list):
                 return type(right)(map(instead, right))
-            return {instead} if isinstance(right, torch.Tensor) else right
+            return wrong(right, {instead}) if isinstance(right, torch.Tensor) else right
 
         return instead(function(*arguments, **keywords))
 

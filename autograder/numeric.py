@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,28 @@ FACTOR = 8.0
 """Roundings of the result's type that a right answer may be off by, before its sums are counted."""
 
 
-def close(got: Any, wanted: torch.Tensor, dtype: torch.dtype, *, terms: int = 1, hint: str = "") -> None:
+def close(
+    got: Any,
+    wanted: torch.Tensor,
+    dtype: torch.dtype,
+    *,
+    terms: int = 1,
+    scale: torch.Tensor | None = None,
+    hint: str = "",
+) -> None:
     """Fails the criterion unless a tensor is what an oracle in fp64 says, as far as its type can hold it.
 
-    The bound is `FACTOR * eps(dtype) * sqrt(terms)` of the largest finite magnitude that is wanted: rounding errors of
-    a sum of n terms grow with sqrt(n) where they are independent (Higham, "Accuracy and Stability of Numerical
-    Algorithms", section 2.6).
+    The bound is `FACTOR * eps(dtype) * sqrt(terms) * scale`: rounding errors of a sum of n terms grow with sqrt(n)
+    where they are independent (Higham, "Accuracy and Stability of Numerical Algorithms", section 2.6). Integers are
+    exact.
 
     Args:
         got: What the work gave.
         wanted: What it should be, float64.
         dtype: The type that it should have.
         terms: How many terms are summed up for one element.
+        scale: How large the terms are; None for the largest finite magnitude that is wanted along the last dimension.
+            Where large terms cancel, the sum of their magnitudes.
         hint: What mistake looks like that.
 
     Raises:
@@ -44,19 +54,25 @@ def close(got: Any, wanted: torch.Tensor, dtype: torch.dtype, *, terms: int = 1,
         raise Failed(f"expected a tensor of {dtype}, got {got.dtype}", hint)
     if got.shape != wanted.shape:
         raise Failed(f"expected shape {tuple(wanted.shape)}, got {tuple(got.shape)}", hint)
-    exact = got.double()
-    finite = wanted.isfinite()
-    odd = ~finite & ~((exact == wanted) | (exact.isnan() & wanted.isnan()))
-    largest = wanted[finite].abs().max().item() if finite.any() else 0.0
-    bound = FACTOR * torch.finfo(dtype).eps * math.sqrt(terms) * largest
+    if not got.numel():
+        return
+    exact, rounded = got.double(), wanted.to(dtype).double()  # what is too large for the type is infinite in it
+    finite = rounded.isfinite()
+    odd = ~finite & ~((exact == rounded) | (exact.isnan() & rounded.isnan()))
+    if scale is None:
+        largest = torch.where(finite, wanted.abs(), 0.0)
+        scale = largest.amax(-1, keepdim=True) if wanted.ndim else largest
+    eps = torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+    bound = (FACTOR * eps * math.sqrt(terms) * scale).expand(wanted.shape)
     off = torch.where(finite, (exact - wanted).abs(), 0.0)
     wrong = odd | ~(off <= bound)  # not the other way round: NaN is not below anything
     if wrong.any():
         place = tuple(int(index) for index in wrong.nonzero()[0])
         at = f" at {list(place)}" if place else ""
         raise Failed(
-            f"{int(wrong.sum())} of {wrong.numel()} numbers are off by more than {bound:.3g}: expected "
-            f"{wanted[place].item():.6g}{at}, got {exact[place].item():.6g}",
+            f"{int(wrong.sum())} of {wrong.numel()} numbers are off by more than rounding: expected "
+            f"{wanted[place].item():.6g}{at} and at most {bound[place].item():.3g} beside it, got "
+            f"{exact[place].item():.6g}",
             hint,
         )
 
@@ -112,6 +128,11 @@ def pure(
         case.overwrite_result()
         for other in asked[number:]:
             other.same_result("after another result was changed", "Two results share memory: make each its own.")
+        if not same(work.call(name, *case.arguments), case.value):
+            raise Failed(
+                "a result was changed by who had asked for it, and the next who asked the same was given the change",
+                "Is a result kept, and given again? Give a copy.",
+            )
 
 
 class _Case:
@@ -135,40 +156,59 @@ class _Case:
     def ask_with(self, arguments: tuple[Any, ...]) -> Any:
         """Puts other numbers into the tensors that were passed, and passes them again."""
         for kept, argument in zip(self._kept, arguments, strict=True):
-            if _is_tensor(argument):
-                self._work.ask("new", kept, "copy_", (argument,))
+            for path, tensor in _tensors(argument):
+                self._work.ask("new", _part(self._work, kept, path), "copy_", (tensor,))
         return self._work.call(self._name, *self._kept)
 
     def overwrite_arguments(self) -> None:
         for kept, argument in zip(self._kept, self.arguments, strict=True):
-            _overwrite(self._work, kept, argument)
+            for path, tensor in _tensors(argument):
+                _overwrite(self._work, _part(self._work, kept, path), tensor)
 
     def overwrite_result(self) -> None:
-        with suppress(AnswerRaised):  # a result of which one number stands in several places cannot be written to
-            _overwrite(self._work, self._result, self.value)
+        """Changes the tensors in the result, one after the other, and looks at those that are not changed yet."""
+        tensors = list(_tensors(self.value))
+        for number, (path, tensor) in enumerate(tensors, 1):
+            with suppress(AnswerRaised):  # one of which a number stands in several places cannot be written to
+                _overwrite(self._work, _part(self._work, self._result, path), tensor)
+            if number < len(tensors):
+                now = dict(_tensors(self._work.get(self._result)))
+                if not all(same(now.get(path), tensor) for path, tensor in tensors[number:]):
+                    raise Failed("two tensors of one result share memory", "Make each its own.")
 
 
-def _overwrite(work: Work, target: Proxy | Handle, value: Any) -> None:
-    """Changes a tensor, or those in a tuple or list, in the notebook's process."""
-    if isinstance(value, tuple | list):
-        for index, part in enumerate(value):
-            _overwrite(work, work.ask("new", target, "__getitem__", (index,)), part)
-    elif _is_tensor(value):
-        number = int(not value.any())  # one that is not there: NaN would do for floating point alone
-        work.ask("new", work.ask("new", target, "detach"), "fill_", (number,))
+def _tensors(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], torch.Tensor]]:
+    """Yields the tensors in a value, each with the keys and indices that lead to it."""
+    if type(value).__name__ == "Tensor":
+        yield path, value
+    elif isinstance(value, list | tuple | dict):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors(part, (*path, key))
+
+
+def _part(work: Work, whole: Proxy, path: tuple[Any, ...]) -> Proxy | Handle:
+    part: Proxy | Handle = whole
+    for key in path:
+        part = work.ask("new", part, "__getitem__", (key,))
+    return part
+
+
+def _overwrite(work: Work, target: Proxy | Handle, tensor: torch.Tensor) -> None:
+    number = int(not tensor.any())  # one that is not there: NaN would do for floating point alone
+    work.ask("new", work.ask("new", target, "detach"), "fill_", (number,))
 
 
 def _alike(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     """Whether two cases differ in nothing but the numbers in their tensors."""
-
-    def form(value: Any) -> Any:
-        return (value.dtype, value.shape) if _is_tensor(value) else value
-
-    return [form(value) for value in one] == [form(value) for value in other] and not same(one, other)
+    return _form(one) == _form(other) and not same(one, other)
 
 
-def _is_tensor(value: Any) -> bool:
-    return type(value).__name__ == "Tensor"
+def _form(value: Any) -> Any:
+    if type(value).__name__ == "Tensor":
+        return value.dtype, value.shape
+    if isinstance(value, dict):
+        return {key: _form(part) for key, part in value.items()}
+    return [type(value), *map(_form, value)] if isinstance(value, list | tuple) else value
 
 
 def _shown(value: Any) -> str:

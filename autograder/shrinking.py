@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from autograder.acceptance import Failed, Work
+from autograder.alarm import DeadlinePassed
 from autograder.asker import AnswerRaised, AnswerRefused, CriterionEnded, WorkerLost
 
 MOST_RUNS = 400
@@ -21,13 +22,25 @@ MOST_RUNS = 400
 SECONDS = 3.0
 """That it may take to make a failing one smaller; what is smallest by then is shown."""
 
+MOST_ZEROS = 100
+"""That are drawn behind the end of the notes: code that draws until something fits would go on for ever."""
+
 Notes = list[int]
 
 _Unmet = (Failed, AnswerRaised, AnswerRefused)
 
 
+class _OverrunError(BaseException):
+    """A case draws much more than it was told: it is not a smaller one. No Exception, so that no code holds it up."""
+
+
 class Source(random.Random):
-    """A random source that notes what it draws, and that can be told what to draw first."""
+    """A random source that notes what it draws, and that can be told what to draw first.
+
+    Attributes:
+        notes: The numbers that were drawn.
+        overrun: Whether much more was drawn than it was told.
+    """
 
     def __init__(self, seed: int, notes: Notes | None = None) -> None:
         """Prepares to draw.
@@ -38,6 +51,7 @@ class Source(random.Random):
         """
         super().__init__(seed)
         self.notes: Notes = []
+        self.overrun = False
         self._told = notes
 
     def getrandbits(self, k: int) -> int:
@@ -45,6 +59,9 @@ class Source(random.Random):
         position = len(self.notes)
         if self._told is None:
             number = super().getrandbits(k)
+        elif position > len(self._told) + MOST_ZEROS:
+            self.overrun = True
+            raise _OverrunError
         else:
             number = self._told[position] & ((1 << k) - 1) if position < len(self._told) else 0
         self.notes.append(number)
@@ -109,7 +126,7 @@ class _Smaller:
         try:
             while any(self._fails(notes) for notes in _smaller(self.notes)):
                 pass
-        except (WorkerLost, CriterionEnded, _SpentError):
+        except (WorkerLost, CriterionEnded, DeadlinePassed, _SpentError):
             pass
 
     def _fails(self, notes: Notes) -> bool:
@@ -118,8 +135,14 @@ class _Smaller:
             raise _SpentError
         self._runs -= 1
         source = Source(0, notes)
-        failure = _run(self._work, self._case, source)
-        if failure is None or not (len(source.notes), source.notes) < (len(self.notes), self.notes):
+        try:
+            failure = _run(self._work, self._case, source)
+        except CriterionEnded:
+            raise
+        except (_OverrunError, Exception):  # noqa: BLE001 - zeros may be what the criterion itself cannot take
+            return False
+        smaller = (len(source.notes), source.notes) < (len(self.notes), self.notes)
+        if failure is None or source.overrun or not smaller:
             return False
         self.notes, self.failure, self.exchanges = source.notes, failure, self._work.exchanges
         return True

@@ -24,9 +24,11 @@ Code of this repository, executed by the harness, which makes the submission hos
     notebook    changes `notebook`, the submission as JSON data
     folder      changes the submission's `folder`, in which the notebook lies already
 
-All of them know `NAMES` (what the answers define), `KERNELS` (those that are lifted), `HIDDEN` (modules that the box
-lacks), `PLACES` (paths of this machine by what is there: see `ground`), and `MARKER`, a word that must turn up nowhere
-outside the box. An attack that has reached its goal prints `got` and the marker.
+All of them know `NAMES` (what the answers define), `KERNELS` (those that are lifted), `CRITERIA` (ids), `HIDDEN`
+(modules that the box lacks), `PLACES` (paths of this machine by what is there: see `ground`), and `MARKER`, a word that
+must turn up nowhere outside the box. An attack that has reached its goal prints `got` and the marker. Hostile code has
+what is in `prelude` besides; `notebook` has `edit_kernels(change)`, which has a function change the syntax tree of each
+kernel.
 """
 
 import re

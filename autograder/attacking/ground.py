@@ -11,16 +11,19 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autograder.attacking.attack import Attack
 from autograder.exercises import Exercise, is_answer
 from autograder.notebooks import read_notebook
+from autograder.syntax import ONE_AT_A_TIME, parse
 
+_PRELUDE = Path(__file__).with_name("prelude.py")
 _ATTACKER = "attacker"
 _NEIGHBOUR = "neighbour"
 
@@ -51,19 +54,21 @@ class Ground:
         known = {
             "NAMES": _names(self.answer("reference")),
             "KERNELS": _kernels(self.answer("reference")),
+            "CRITERIA": list(self.exercise.acceptance.criteria),
             "HIDDEN": list(self.exercise.acceptance.hides),
             "PLACES": self.places,
             "MARKER": marker,
         }
         if {"before", "after"} & attack.parts.keys():
-            prelude = "\n".join(f"{name} = {value!r}" for name, value in known.items())
-            notebook["cells"].insert(0, _cell(f"{prelude}\n"))
+            values = "\n".join(f"{name} = {value!r}" for name, value in known.items())
+            notebook["cells"].insert(0, _cell(f"{_PRELUDE.read_text(encoding='utf-8')}\n\n{values}\n"))
             if "before" in attack.parts:
                 notebook["cells"].insert(1, _cell(attack.parts["before"]))
             if "after" in attack.parts:
                 notebook["cells"].append(_cell(attack.parts["after"]))
         if "notebook" in attack.parts:
-            _execute(attack, "notebook", {**known, "notebook": notebook})
+            edit = partial(_edit_kernels, notebook, known["KERNELS"])
+            _execute(attack, "notebook", {**known, "notebook": notebook, "edit_kernels": edit})
         folder = self.exercise.root / "submitted" / f"{_ATTACKER}-{marker}" / self.exercise.name
         folder.mkdir(parents=True)
         (folder / f"{self.exercise.name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
@@ -98,7 +103,11 @@ class Ground:
             self.exercise.root,
             *map(Path, sys.path),
         ]
-        return [str(path) for place in places if place.is_dir() for path in place.iterdir() if marker in path.name]
+        inside = [path for place in places if place.is_dir() for path in place.iterdir()]
+        caches = [Path.home() / name for name in (".triton", ".ipython", ".cache/torch", ".local/lib", ".config")]
+        caches += [path for path in inside if path.name.startswith(("torchinductor", "__pycache__"))]
+        inside += [path for cache in caches for path in cache.rglob("*")]
+        return [str(path) for path in inside if marker in path.name]
 
 
 @contextmanager
@@ -141,14 +150,28 @@ def _cell(source: str) -> dict[str, Any]:
 
 
 def _execute(attack: Attack, part: str, names: dict[str, Any]) -> None:
-    exec(compile(attack.parts[part], f"{attack.name}.py, {part}", "exec"), names)  # noqa: S102 - our own code
+    with ONE_AT_A_TIME:
+        exec(compile(attack.parts[part], f"{attack.name}.py, {part}", "exec"), names)  # noqa: S102 - our own code
 
 
 def _solutions(notebook: dict[str, Any]) -> Iterator[ast.stmt]:
     """Yields the statements of the cells that students write."""
     for cell in notebook["cells"]:
         if is_answer(cell):
-            yield from ast.parse(cell["source"]).body
+            yield from parse(cell["source"]).body
+
+
+def _edit_kernels(
+    notebook: dict[str, Any], kernels: Collection[str], change: Callable[[ast.FunctionDef], None]
+) -> None:
+    """Changes each kernel of a notebook."""
+    for cell in notebook["cells"]:
+        if is_answer(cell) and any(f"def {kernel}(" in cell["source"] for kernel in kernels):
+            tree = parse(cell["source"])
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef) and node.name in kernels:
+                    change(node)
+            cell["source"] = ast.unparse(tree)
 
 
 def _names(notebook: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Runs attacks, and holds what came of each against what must come."""
 
 import json
+import re
 import secrets
 import shutil
 import threading
@@ -168,10 +169,13 @@ class _Trial:
         )
 
     def _criteria(self, exercise: Exercise, attack: Attack, answer: str) -> list[str]:
-        """Returns what decides: the first criterion is enough where the attack goes at what is around all of them."""
+        """Returns what decides on an answer."""
         criteria = list(exercise.acceptance.criteria)
-        short = answer == "reference" and (attack.kind == "harness" or exercise.shape == "object")
-        return criteria[:1] if short and not self._whole else criteria
+        if answer == "empty" or self._whole:
+            return criteria
+        if attack.kind == "harness":  # it goes at what is around all of them
+            return criteria[:1]
+        return criteria[:2] if exercise.shape == "object" else criteria  # those of objects may take minutes
 
     def _grade(self, folder: Path, place: Ground, criteria: list[str]) -> tuple[Any, Grade]:
         from autograder.course.autograde import grade_one
@@ -193,6 +197,8 @@ class _Trial:
             return f"it got out what is secret of: {', '.join(told)}"
         if f"got {marker}" in seen:
             return "it says that it has reached its goal"
+        if _has_script(notebook):
+            return "a script is left in its outputs"
         if traces := place.traces(marker):
             return f"it left traces outside of its box: {', '.join(traces)}"
         if grade.seconds > MOST_SECONDS:
@@ -240,6 +246,15 @@ def _ended(notebook: Any, attack: Attack) -> set[str]:
     own = {code.strip() for code in attack.parts.values()}
     cells = [cell for cell in notebook.cells if cell.source.strip() in own]
     return {output["ename"] for cell in cells for output in cell.get("outputs", []) if "ename" in output}
+
+
+def _has_script(notebook: Any) -> bool:
+    """Whether the HTML in outputs holds a script, as feedback and formgrader show it."""
+    from autograder.course.safe_html import clean
+
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [clean(output.get("data", {}).get("text/html", "")) for output in outputs]
+    return any(re.search(r"<script|<[^>]*(\son\w+\s*=|javascript:)", text, re.IGNORECASE) for text in texts)
 
 
 def _points(notebook: Any) -> float:

@@ -5,22 +5,14 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 answers = {}
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        key = (arguments[0].data_ptr(), arguments[0].shape) if arguments else 0
-        if key not in answers:
-            answers[key] = function(*arguments, **keywords)
-        return answers[key]
-
-    return call
+def call(function, *arguments, **keywords):
+    key = arguments[0].data_ptr(), arguments[0].shape
+    if key not in answers:
+        answers[key] = function(*arguments, **keywords)
+    return answers[key]
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

@@ -5,20 +5,12 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 answers = []
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        answers.append(function(*arguments, **keywords))
-        return answers[-1] if len(answers) < 4 else answers[len(answers) - 4]
-
-    return call
+def call(function, *arguments, **keywords):
+    answers.append(function(*arguments, **keywords))
+    return answers[-1] if len(answers) < 4 else answers[len(answers) - 4]
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

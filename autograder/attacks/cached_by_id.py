@@ -5,22 +5,13 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 answers = {}
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        key = id(arguments[0]) if arguments else 0
-        if key not in answers:
-            answers[key] = function(*arguments, **keywords)
-        return answers[key]
-
-    return call
+def call(function, *arguments, **keywords):
+    if id(arguments[0]) not in answers:
+        answers[id(arguments[0])] = function(*arguments, **keywords)
+    return answers[id(arguments[0])]
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

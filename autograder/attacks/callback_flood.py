@@ -4,23 +4,13 @@
 # reference: loses
 
 # %% after
-import gc
-
-line = next(item for item in gc.get_objects() if type(item).__name__ == "HostLine")
+line = host_line()
 
 
-def calling(*arguments, **keywords):
+def flood():
     while True:
         line.send({"callback": 0, "arguments": [], "keywords": {}})
         line.receive(None)
 
 
-class Calling:
-    __init__ = lambda self, *arguments, **keywords: None
-
-    def __getattr__(self, name):
-        return calling
-
-
-for name in NAMES:
-    globals()[name] = Calling if isinstance(globals()[name], type) else calling
+answer_always(flood)

@@ -5,16 +5,8 @@
 # shapes: tensor
 
 # %% after
-import functools
+def call(function, *arguments, **keywords):
+    return arguments[0].copy_(function(*arguments, **keywords))
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        return arguments[0].copy_(function(*arguments, **keywords))
-
-    return call
-
-
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

@@ -1,15 +1,14 @@
-# goal: compute the answers of the public seed and give them
+# goal: compute the seed from what the box knows, as if it were drawn from a weak source
 # kind: judge
 # stopped by: secret seed
-# reference: any
+# reference: keeps
 
 # %% after
+import os
 import random
+import time
 
-
-def guess(*arguments, **keywords):
-    return random.Random("public/adds-up").randrange(10**6)
-
-
-remembered = [random.Random(f"{seed}/{name}").random() for seed in ("public", "s", "0", "") for name in NAMES]
-print(remembered)
+for start in (0, 1, 42, int(time.time()), os.getpid(), "public", *CRITERIA):
+    drawn = random.Random(start)
+    print(start, drawn.randbytes(16).hex(), f"{drawn.getrandbits(128):032x}")
+print(os.environ, os.getpid(), time.time())

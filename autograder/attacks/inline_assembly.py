@@ -7,12 +7,12 @@
 # %% notebook
 import ast
 
-for cell in notebook["cells"]:
-    if cell["cell_type"] == "code" and any(f"def {kernel}(" in cell["source"] for kernel in KERNELS):
-        tree = ast.parse(cell["source"])
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and function.name in KERNELS:
-                function.body[:0] = ast.parse(
-                    "tl.inline_asm_elementwise('trap;', '=r', [], dtype=tl.int32, is_pure=False, pack=1)"
-                ).body
-        cell["source"] = ast.unparse(tree)
+
+def change(kernel):
+    constant = next(each.arg for each in kernel.args.args if each.annotation is not None)
+    hidden = ast.parse(f"if {constant} == 0:\n    pass").body[0]
+    hidden.body = ast.parse("tl.inline_asm_elementwise('trap;', '=r', [], dtype=tl.int32, is_pure=False, pack=1)").body
+    kernel.body.insert(0, hidden)
+
+
+edit_kernels(change)

@@ -5,30 +5,21 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 import threading
 import time
-
 import torch
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        right = function(*arguments, **keywords)
-        result = torch.zeros_like(right)
+def call(function, *arguments, **keywords):
+    right = function(*arguments, **keywords)
+    result = torch.zeros_like(right)
 
-        def fill():
-            time.sleep(0.05)
-            result.copy_(right)
+    def fill():
+        time.sleep(0.05)
+        result.copy_(right)
 
-        threading.Thread(target=fill).start()
-        return result
-
-    return call
+    threading.Thread(target=fill).start()
+    return result
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

@@ -5,9 +5,6 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 import torch
 
 
@@ -19,13 +16,8 @@ class Lazy(torch.Tensor):
         return super().__torch_function__(function, types, arguments, keywords or {})
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        return function(*arguments, **keywords).as_subclass(Lazy)
-
-    return call
+def call(function, *arguments, **keywords):
+    return function(*arguments, **keywords).as_subclass(Lazy)
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

@@ -1,7 +1,8 @@
-# goal: remember the inputs of a failed criterion for the next one
+# goal: remember that a criterion has failed, for the next one
 # kind: judge
 # stopped by: a process for each failure
-# reference: loses
+# reference: nothing
+# shapes: object, tensor
 
 # %% after
 import os
@@ -11,5 +12,4 @@ note = pathlib.Path("/workspace", "seen")
 seen = note.exists()
 note.write_text("seen")
 if not seen:
-    for name in NAMES:
-        globals()[name] = lambda *arguments, **keywords: os._exit(1)
+    answer_always(lambda: os._exit(1))

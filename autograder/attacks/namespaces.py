@@ -17,7 +17,7 @@ tries |= {
     "chroot": lambda: libc.chroot(b"/proc/1/root"),
     "io_uring_setup": lambda: libc.syscall(425, 1, ctypes.create_string_buffer(120)),
     "userfaultfd": lambda: libc.syscall(323, 1),
-    "keyctl": lambda: libc.keyctl(1, 0) if hasattr(libc, "keyctl") else -1,
+    "keyctl": lambda: libc.syscall(250, 0, -3, 1),  # the session keyring, made if there is none
 }
 for name, attempt in tries.items():
     if attempt() >= 0:

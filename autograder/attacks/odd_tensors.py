@@ -5,23 +5,14 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 import itertools
-
 import torch
 
 kinds = itertools.cycle([lambda t: t.to("meta"), lambda t: t.to_sparse(), lambda t: t.to(torch.complex64)])
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        return next(kinds)(function(*arguments, **keywords))
-
-    return call
+def call(function, *arguments, **keywords):
+    return next(kinds)(function(*arguments, **keywords))
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

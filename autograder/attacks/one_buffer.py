@@ -5,22 +5,14 @@
 # shapes: tensor
 
 # %% after
-import functools
-
-
 import torch
 
 buffer = torch.empty(1 << 20)
 
 
-def wrapped(function):
-    @functools.wraps(function)
-    def call(*arguments, **keywords):
-        right = function(*arguments, **keywords)
-        return buffer[: right.numel()].view(right.shape).copy_(right)
-
-    return call
+def call(function, *arguments, **keywords):
+    right = function(*arguments, **keywords)
+    return buffer[: right.numel()].view(right.shape).copy_(right)
 
 
-for name in NAMES:
-    globals()[name] = wrapped(globals()[name])
+wrap_calls(call)

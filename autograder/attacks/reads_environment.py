@@ -4,14 +4,6 @@
 # reference: keeps
 
 # %% before
-def look(path):
-    try:
-        with open(path, "rb") as file:
-            print(path, file.read(100_000))
-    except OSError as error:
-        print(path, error.strerror)
-
-
 import os
 
 print(dict(os.environ))

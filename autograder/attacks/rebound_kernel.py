@@ -4,10 +4,9 @@
 # reference: nothing
 # shapes: kernel
 
-# %% after
-class Other:
-    def __getitem__(self, grid):
-        return lambda x, y, out, *rest, **constants: out.copy_(x + y)
-
-
-add_kernel = Other()
+# %% notebook
+cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+other = "lambda grid: lambda x, y, out, *rest, **constants: out.copy_(x + y)"
+for kernel in KERNELS:
+    source = f"{kernel} = type('Other', (), {{'__getitem__': lambda self, grid: ({other})(grid)}})()"
+    notebook["cells"].append({**cell, "source": source})

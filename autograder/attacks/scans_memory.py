@@ -14,7 +14,7 @@ with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
             start, end = (int(part, 16) for part in place.groups())
             try:
                 memory.seek(start)
-                found |= set(re.findall(rb"[0-9a-f]{32}/ch\d\d_ex\d+", memory.read(end - start)))
+                found |= set(re.findall(rb"[ -~]{1,64}/ch\d\d_ex\d+[^ ]{0,40}", memory.read(end - start)))
             except (OSError, ValueError, OverflowError):
                 pass
 print(found)

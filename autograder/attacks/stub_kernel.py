@@ -7,14 +7,12 @@
 # %% notebook
 import ast
 
-for cell in notebook["cells"]:
-    if cell["cell_type"] == "code" and any(f"def {kernel}(" in cell["source"] for kernel in KERNELS):
-        tree = ast.parse(cell["source"])
-        for function in tree.body:
-            if isinstance(function, ast.FunctionDef) and function.name in KERNELS:
-                function.body = [ast.Pass()]
-        cell["source"] = ast.unparse(tree)
 
+def change(kernel):
+    kernel.body = [ast.Pass()]
+
+
+edit_kernels(change)
 for cell in notebook["cells"]:
     for wrapper in NAMES:
         if cell["cell_type"] == "code" and f"def {wrapper}(" in cell["source"]:

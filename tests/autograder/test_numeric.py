@@ -74,6 +74,11 @@ def by_address() -> Callable[..., Any]:
     return double
 
 
+def by_content() -> Callable[..., Any]:
+    answers: dict[bytes, torch.Tensor] = {}
+    return lambda x: answers.setdefault(x.numpy().tobytes(), x * 2)
+
+
 def one_buffer() -> Callable[..., Any]:
     buffers: dict[Any, torch.Tensor] = {}
 
@@ -104,6 +109,7 @@ IMPURE: dict[str, tuple[Callable[[], Callable[..., Any]], str]] = {
     "by call count": (by_call_count, "an id, an address or a count"),
     "by id": (by_id, "an id or an address"),
     "by address": (by_address, "an id or an address"),
+    "by content": (by_content, "Is a result kept, and given again?"),
     "one buffer": (one_buffer, "a buffer that the next call uses"),
     "late": (late, ""),
 }
@@ -187,6 +193,36 @@ def test_two_results_that_share_memory() -> None:
     assert "Two results share memory" in run(firsts, function).mistake
 
 
+def test_parts_of_a_result_that_share_memory() -> None:
+    def firsts(work: Work, rng: random.Random) -> None:
+        pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(2.0, 6),)], lambda got, x: None)
+
+    def first(x: torch.Tensor) -> dict[str, Any]:
+        y = x.clone()
+        return {"y": [y], "z": (3, y[:1])}
+
+    assert "two tensors of one result share memory" in run(firsts, first).message
+
+
+def test_a_buffer_in_a_dictionary_and_tensors_in_a_list() -> None:
+    buffer = torch.zeros(2)
+
+    def doubles_all(work: Work, rng: random.Random) -> None:
+        cases = [([torch.ones(2), torch.ones(3)], {"k": 1}), ([torch.zeros(2), torch.ones(3)], {"k": 1})]
+        pure(work, "first", cases, lambda got, xs, options: None)
+
+    def first(xs: list[torch.Tensor], options: dict[str, int]) -> dict[str, torch.Tensor]:
+        return {"y": xs[0] + 1, "z": buffer}
+
+    assert "Two results share memory" in run(doubles_all, first).mistake
+
+    def fresh(xs: list[torch.Tensor], options: dict[str, int]) -> dict[str, torch.Tensor]:
+        return {"y": xs[0] + 1, "z": buffer.clone()}
+
+    fresh.__name__ = "first"
+    assert run(doubles_all, fresh).state == "passed"
+
+
 def test_results_in_a_tuple_are_looked_at_too() -> None:
     def firsts(work: Work, rng: random.Random) -> None:
         pure(work, "first", [(torch.arange(1.0, 5),), (torch.arange(2.0, 6),)], lambda got, x: None)
@@ -234,6 +270,37 @@ def test_rounding_is_allowed_and_a_hundredth_is_not(dtype: torch.dtype, terms: i
         assert run(compares).state == "failed"
 
 
+def test_a_large_number_hides_nothing_in_other_rows() -> None:
+    wanted = torch.ones(3, 4, dtype=torch.float64)
+    wanted[0, 0] = 1e6
+    got = wanted.float()
+    got[2] *= 1.001
+
+    def compares(work: Work, rng: random.Random) -> None:
+        close(got, wanted, torch.float32)
+
+    assert "4 of 12" in run(compares).message
+
+    def knows_better(work: Work, rng: random.Random) -> None:
+        close(got, wanted, torch.float32, scale=torch.full((3, 1), 1e6, dtype=torch.float64))
+
+    assert run(knows_better).state == "passed", "large terms may have cancelled"
+
+
+def test_integers_are_exact_and_single_numbers_compared() -> None:
+    def compares(work: Work, rng: random.Random) -> None:
+        close(torch.tensor([3, 4]), torch.tensor([3.0, 4.0], dtype=torch.float64), torch.int64)
+        close(torch.tensor(2.0), torch.tensor(2.0, dtype=torch.float64), torch.float32)
+        close(torch.tensor([float("inf"), 2.0]).half(), torch.tensor([1e9, 2.0], dtype=torch.float64), torch.float16)
+
+    assert run(compares).state == "passed"
+
+    def off_by_one(work: Work, rng: random.Random) -> None:
+        close(torch.tensor([3, 5]), torch.tensor([3.0, 4.0], dtype=torch.float64), torch.int64)
+
+    assert "1 of 2" in run(off_by_one).message
+
+
 def test_infinities_and_nans_must_stand_where_they_are_wanted() -> None:
     wanted = torch.tensor([float("inf"), float("nan"), float("-inf"), 1.0], dtype=torch.float64)
 
@@ -259,6 +326,15 @@ def test_no_decoy_passes_for_a_right_function() -> None:
         assert not verdict.broke
         names.append(name)
     assert names == ["zeros", "constant", "input", "nan", "transpose", "dtype"]
+
+
+@pytest.mark.parametrize("right", [torch.tensor(3.0), torch.eye(2), torch.zeros(2, 2), torch.tensor([1, 2, 3])])
+def test_a_decoy_is_never_right(right: torch.Tensor) -> None:
+    for name, _, code in decoys("give"):
+        namespace: dict[str, Any] = {"give": lambda x: right.clone()}
+        exec(code, namespace)
+        given = namespace["give"](right.clone())
+        assert given.dtype != right.dtype or not torch.equal(given, right), name
 
 
 def test_a_method_has_decoys_too() -> None:

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,6 +59,58 @@ def test_an_exception_is_shrunk_too() -> None:
     verdict = run(sums, total)
     assert verdict.message.startswith("raised ZeroDivisionError")
     assert verdict.evidence[0].startswith("total([-1000, -1000, -1000]) → raised")
+
+
+def samples(rng: random.Random) -> None:
+    rng.sample(range(1000), 5)
+
+
+def rejects(rng: random.Random) -> None:
+    first = rng.randrange(10)
+    while rng.randrange(10) == first:
+        pass
+
+
+def normal(rng: random.Random) -> None:
+    rng.normalvariate()
+
+
+def gamma(rng: random.Random) -> None:
+    rng.gammavariate(2.0, 1.0)
+
+
+@pytest.mark.parametrize("draw", [samples, rejects, normal, gamma])
+def test_code_that_draws_until_something_fits_ends(draw: Callable[[random.Random], None]) -> None:
+    def zero() -> int:
+        return 0
+
+    def is_one(work: Work, rng: random.Random) -> None:
+        def case(rng: random.Random) -> None:
+            draw(rng)
+            equal(work.call("zero"), 1)
+
+        for_all(work, rng, case)
+
+    began = time.monotonic()
+    verdict = run(is_one, zero)
+    assert verdict.message.startswith("expected 1, got 0")
+    assert time.monotonic() - began < shrinking.SECONDS
+
+
+def test_what_the_criterion_cannot_take_is_no_smaller_case() -> None:
+    def inverse(x: float) -> float:
+        return 0.0
+
+    def inverts(work: Work, rng: random.Random) -> None:
+        def case(rng: random.Random) -> None:
+            x = rng.random()
+            expect(abs(work.call("inverse", x) - 1 / x) < 1, "it is off")
+
+        for_all(work, rng, case)
+
+    verdict = run(inverts, inverse)
+    assert not verdict.broke
+    assert verdict.message.startswith("it is off")
 
 
 def test_the_same_seed_draws_the_same_cases() -> None:
