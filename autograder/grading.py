@@ -117,6 +117,8 @@ class Grader:
             workbook.sandbox.isolation.server.IsolationError: No box can be made: nothing was executed.
         """
         began = time.monotonic()
+        if exercise.shape == "kernel":
+            self._bench.start()
         found = exercise.acceptance.criteria
         criteria = [
             replace(criterion, seconds=min(criterion.seconds, self._criterion_timeout))

@@ -8,7 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbook.sandbox.isolation.server import ForkServer
 
 _HERE = Path(__file__).parent
-_FILES = ("__init__.py", "kernel_memory.py", "kernel_worker.py", "values.py")
+_FILES = ("__init__.py", "kernel_memory.py", "kernel_numbers.py", "kernel_worker.py", "values.py")
 _WAITING = 0.5  # seconds that an ordinary process may take to end, once its socket is closed
 
 
@@ -52,11 +52,11 @@ class KernelBench(ABC):
             NotRun: There can be no such process on this machine.
             WorkerLost: There is no answer: the process died, or took too long.
         """
-        from workbook.sandbox.isolation.channel import ChannelClosed, ChannelError
-        from workbook.sandbox.isolation.server import BoxDied
-
         if find_spec("triton") is None:
             raise NotRun("this needs Triton, which is not installed here")
+        from workbook.sandbox.isolation.channel import ChannelClosed, ChannelError  # here is Linux, as Triton is
+        from workbook.sandbox.isolation.server import BoxDied
+
         end = time.monotonic() + seconds
         doing = f"while it {'ran' if interpret else 'compiled'} {question['name']}"
         try:
@@ -82,13 +82,26 @@ class KernelBench(ABC):
 
 
 class BoxBench(KernelBench):
-    """For the judge: each question has a box of its own. The two fork servers are started when first needed."""
+    """For the judge: each question has a box of its own. The two fork servers are started when first needed.
+
+    That takes seconds, which are of the time of whoever asks first; `start` is there to take them from nobody's.
+    """
 
     def __init__(self, *, filtered: bool = True) -> None:
         """Prepares; `filtered` is whether the boxes are under a system call filter."""
         self._filtered = filtered
         self._servers: dict[bool, ForkServer] = {}
         self._starting = threading.Lock()
+
+    def start(self) -> None:
+        """Starts both servers, if they can be and do not run yet; a question says why they could not."""
+        if find_spec("triton") is None:
+            return
+        from workbook.sandbox.isolation.server import IsolationError
+
+        with suppress(IsolationError):
+            for interpret in (False, True):
+                self._server(interpret=interpret)
 
     @contextmanager
     def _worker(self, *, interpret: bool) -> Iterator[KernelWorker]:

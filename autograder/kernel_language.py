@@ -65,7 +65,7 @@ _LOOPS = ("range", "tl.range", "tl.static_range")
 _OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.LShift, ast.RShift),
     *(ast.BitAnd, ast.BitOr, ast.BitXor, ast.USub, ast.UAdd, ast.Not, ast.Invert, ast.And, ast.Or),
-    *(ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Is, ast.IsNot),
+    *(ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE),
 )
 _INSTEAD = {
     ast.Raise: "a kernel cannot raise; if this is the stub, write the kernel in its place",
@@ -82,6 +82,8 @@ _INSTEAD = {
     ast.GeneratorExp: "use a loop",
     ast.Expr: "a line that calls nothing does nothing; if this is the stub, write the kernel in its place",
     ast.Starred: "write the arguments out",
+    ast.Is: "use ==; only a parameter that is never assigned can be compared in this way, with None",
+    ast.IsNot: "use !=; only a parameter that is never assigned can be compared in this way, with None",
 }
 
 
@@ -264,6 +266,10 @@ class _Checker:
             case ast.BoolOp(values=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
                 for part in parts:
                     self._expression(part, depth)
+            case ast.Compare(
+                left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()], comparators=[ast.Constant(value=None)]
+            ) if name in self._parameters - self._assigned:
+                pass  # elsewhere the compiler and the interpreter do not agree on what is the same object
             case ast.Compare(left=left, ops=ops, comparators=parts):
                 for comparison in ops:
                     self._operator(comparison, node)

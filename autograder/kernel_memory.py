@@ -1,5 +1,7 @@
 """The memory of a kernel that Triton's interpreter runs: nothing but the elements of its tensors is read or written.
 
+Where a mask keeps a load from reading, and nothing says what to take instead, there is whatever a sum shows.
+
 Without this the interpreter reads and writes whatever lies at an address. Every access passes through here, so this is
 also where to count them. It stands on the interpreter's private parts: Triton is pinned, and a test holds each of them.
 """
@@ -37,6 +39,7 @@ def bounded(tensors: Mapping[str, "torch.Tensor"]) -> Iterator[None]:
     Args:
         tensors: All that the kernel gets, contiguous, by the names of its parameters.
     """
+    from triton.runtime.interpreter import TensorHandle
     from triton.runtime.interpreter import interpreter_builder as builder
 
     ranges = [
@@ -46,9 +49,12 @@ def bounded(tensors: Mapping[str, "torch.Tensor"]) -> Iterator[None]:
     load, store = builder.create_masked_load, builder.create_masked_store
     exchange, update = builder.create_atomic_cas, builder.create_atomic_rmw
 
-    def masked_load(pointers: Any, mask: Any, *rest: Any) -> Any:
+    def masked_load(pointers: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
         _check(ranges, pointers, mask.data, "reads", builder.grid_idx)
-        return load(pointers, mask, *rest)
+        loaded = load(pointers, mask, other, *rest, **named)
+        if other is None:
+            loaded = TensorHandle(_spoilt(loaded.data, mask.data), loaded.dtype)
+        return loaded
 
     def masked_store(pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
         _check(ranges, pointers, mask.data, "writes", builder.grid_idx)
@@ -69,6 +75,14 @@ def bounded(tensors: Mapping[str, "torch.Tensor"]) -> Iterator[None]:
     finally:
         del builder.create_masked_load, builder.create_masked_store
         del builder.create_atomic_cas, builder.create_atomic_rmw
+
+
+def _spoilt(values: Any, mask: Any) -> Any:
+    """Returns values with NaN, or the largest integer, where the mask is not set."""
+    import numpy as np
+
+    spoilt = {"f": np.nan, "b": True}.get(values.dtype.kind)
+    return np.where(mask, values, np.iinfo(values.dtype).max if spoilt is None else spoilt).astype(values.dtype)
 
 
 def _check(ranges: list[tuple[str, int, int]], pointers: Any, mask: Any, does: str, program: Any) -> None:

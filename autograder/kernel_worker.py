@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.kernel_memory import OutOfBounds, bounded, fenced
+from autograder.kernel_numbers import Undefined, number, typed
 from autograder.values import decode, encode
 from workbook.sandbox.isolation.channel import Channel, ChannelClosed
 
@@ -94,15 +95,16 @@ def _run(message: dict[str, Any], arguments: dict[str, Any], folder: str) -> lis
 
     given = {name: fenced(value) if isinstance(value, torch.Tensor) else value for name, value in arguments.items()}
     tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
+    given |= {name: number(given[name], kind) for name, kind in message["types"].items()}
     function = _function(message, folder)
-    with bounded(tensors):
+    with bounded(tensors), typed(function):
         function[tuple(message["grid"])](**given)
     return [tensor.clone() for tensor in tensors.values()]
 
 
 def _text(error: BaseException) -> str:
     """Returns what an error says, and the one that it came of: Triton puts errors of its own around all others."""
-    if isinstance(error, OutOfBounds):
+    if isinstance(error, OutOfBounds | Undefined):
         return str(error)
     cause = error.__cause__
     if cause is not None and type(error).__name__ == "InterpreterError":

@@ -7,12 +7,13 @@ the run: the interpreter accepts what the compiler rejects, and what the compile
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autograder.acceptance import Failed, NotRun
 from autograder.asker import MAX_TEXT
 from autograder.kernel_bench import KernelBench
-from autograder.lifting import LiftedKernel, Refused, lift
+from autograder.lifting import Cells, LiftedKernel, Refused
 from autograder.values import ValueRefused, decode, encode
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _TYPES = {
     "float64": "fp64",
     **{f"int{bits}": f"i{bits}" for bits in (8, 16, 32, 64)},
 }
+
+_INTEGERS = {"i32": range(-(1 << 31), 1 << 31), "i64": range(-(1 << 63), 1 << 63), "u64": range(1 << 64)}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,11 @@ class Kernels:
     def __init__(self, bench: KernelBench, cells: Sequence[str]) -> None:
         """Takes where they are compiled and run, and the notebook's code cells, in order."""
         self._bench = bench
-        self._cells = cells
+        self._sources = cells
+
+    @cached_property
+    def _cells(self) -> Cells:
+        return Cells(self._sources)
 
     def get(self, name: str, left: Callable[[], float], note: Callable[[str, str], None]) -> "Kernel":
         """Cuts a kernel out.
@@ -72,7 +79,7 @@ class Kernels:
             Failed: There is no such kernel, or it cannot be lifted.
         """
         try:
-            return Kernel(lift(self._cells, name), self._bench, left, note)
+            return Kernel(self._cells.lift(name), self._bench, left, note)
         except Refused as error:
             raise Failed(str(error)) from error
 
@@ -160,6 +167,7 @@ class Kernel:
             "text": self.text,
             "name": self.name,
             "grid": list(grid),
+            "types": {name: _type(value) for name, value in bound.items() if self._is_number(name, value)},
             "arguments": encode(bound, blobs),
         }
         asked = f"{self.name}[{', '.join(map(str, grid))}]({_listed(bound)})"
@@ -185,6 +193,9 @@ class Kernel:
 
     def _is_constant(self, name: str, value: Any) -> bool:
         return value is None or any(known.constexpr for known in self._lifted.parameters if known.name == name)
+
+    def _is_number(self, name: str, value: Any) -> bool:
+        return not self._is_constant(name, value) and not _dtype(value)
 
     def _ask(self, question: dict[str, Any], blobs: list[bytes], *, interpret: bool, asked: str, wrong: str) -> Any:
         try:
@@ -214,15 +225,18 @@ def _type(value: Any) -> str:
     """Returns the type of an argument as Triton writes it; a text is such a type already."""
     if isinstance(value, str):
         return value
-    if dtype := _dtype(value):
+    if (dtype := _dtype(value)) in _TYPES:
         return f"*{_TYPES[dtype]}"
     if isinstance(value, bool):
         return "i1"
-    if isinstance(value, int):
-        return "i32" if -(1 << 31) <= value < 1 << 31 else "i64"
     if isinstance(value, float):
         return "fp32"
-    raise TypeError(f"a kernel takes tensors and numbers, not {type(value).__name__}")
+    if not isinstance(value, int):
+        raise TypeError(f"a kernel takes tensors and numbers, not {dtype or type(value).__name__}")
+    for name, numbers in _INTEGERS.items():
+        if value in numbers:
+            return name
+    raise TypeError(f"a kernel takes integers of up to 64 bits, not {value:#x}"[:200])
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -25,10 +25,13 @@ from autograder.kernel_language import (
     without_docstring,
 )
 
-__all__ = ["LiftedKernel", "Parameter", "Refused", "lift"]
+__all__ = ["Cells", "LiftedKernel", "Parameter", "Refused"]
 
-MAX_CELL = 100_000
-"""Characters of a cell that is read."""
+MAX_SOURCE = 100_000
+"""Characters that are read of all cells; a `{` counts for ten, since the parts of an f-string are slow to parse.
+
+Cells with a kernel come first, then those that stand last in the notebook. Half a second is the most that it takes.
+"""
 
 MAX_PARTS = 40
 """Kernels and constants that one kernel may bring along."""
@@ -77,27 +80,18 @@ class LiftedKernel:
     parameters: tuple[Parameter, ...]
 
 
-def lift(cells: Sequence[str], name: str) -> LiftedKernel:
-    """Cuts a kernel out of a notebook. Where a name is defined several times, the last definition counts.
+class Cells:
+    """The code cells of a notebook, to cut kernels out of."""
 
-    Args:
-        cells: The notebook's code cells, in order.
-        name: Of the `@triton.jit` function.
-
-    Raises:
-        Refused: It is not there, or something in it cannot be lifted.
-    """
-    return _Lifting(cells).lift(name)
-
-
-class _Lifting:
     def __init__(self, cells: Sequence[str]) -> None:
+        """Reads the cells, which are in order."""
         self._cells = cells
-        self._unread = 0
         self._last: dict[str, Binding] = {}
         self._star: Binding | None = None
-        for index, cell in enumerate(cells):
-            if (tree := _parsed(cell)) is None:
+        read = _within_bounds(cells)
+        self._unread = len(cells) - len(read)
+        for index in read:
+            if (tree := _parsed(cells[index])) is None:
                 self._unread += 1
                 continue
             for name, binding in bindings(tree, index):
@@ -107,7 +101,15 @@ class _Lifting:
                     self._last[name] = binding
 
     def lift(self, name: str) -> LiftedKernel:
-        constants: dict[str, str] = {}
+        """Cuts a kernel out. Where a name is defined several times, the last definition counts.
+
+        Args:
+            name: Of the `@triton.jit` function.
+
+        Raises:
+            Refused: It is not there, or something in it cannot be lifted.
+        """
+        constants: dict[str, ast.stmt] = {}
         kernels: dict[str, ast.FunctionDef] = {}
         assigned: dict[str, tuple[str, ast.AST, int]] = {}
         waiting: list[tuple[str, Binding | None]] = [(name, None)]
@@ -129,16 +131,20 @@ class _Lifting:
                 owner, node, cell = assigned[used]
                 self._refuse(Binding(node, cell, plain=False), f"{owner} assigns to `{used}`, which is defined outside")
         entry = kernels.pop(name)
-        functions = [ast.unparse(function) for function in (*kernels.values(), entry)]
-        text = "\n\n\n".join(["\n".join([_HEADER, *constants.values()]).rstrip(), *functions]) + "\n"
+        functions = [*kernels.values(), entry]
+        head = "\n".join([_HEADER, *map(ast.unparse, constants.values())]).rstrip()
+        text = "\n\n\n".join([head, *map(ast.unparse, functions)]) + "\n"
+        module = ast.Module([*ast.parse(_HEADER).body, *constants.values(), *functions], [])
+        if ast.dump(ast.parse(text)) != ast.dump(module):  # or what is run would not be what was checked
+            raise Refused(f"{name} cannot be written down: its text would mean something else")
         return LiftedKernel(name, text, hashlib.sha256(text.encode()).hexdigest(), _parameters(entry))
 
     def _find(self, name: str, place: Binding | None) -> Binding:
         binding = self._last.get(name)
         if binding is None:
             unread = (
-                f"; {self._unread} cells were not read, since they hold a line that begins with % or !, or have a "
-                "syntax error: give kernels cells of their own"
+                f"; {self._unread} cells were not read, since they hold a line that begins with % or !, have a syntax "
+                "error, a name with other letters than a to z, or are too long: give kernels cells of their own"
             )
             if place is None:
                 raise Refused(f"no cell defines the kernel {name}{unread if self._unread else ''}")
@@ -155,7 +161,7 @@ class _Lifting:
             )
         return binding
 
-    def _constant(self, name: str, binding: Binding) -> str:
+    def _constant(self, name: str, binding: Binding) -> ast.stmt:
         node = binding.node
         assert isinstance(node, ast.Assign | ast.AnnAssign)
         value = node.value
@@ -166,7 +172,7 @@ class _Lifting:
         annotated = isinstance(node, ast.AnnAssign) and not is_constexpr(node.annotation)
         if annotated or not is_literal(value):
             self._refuse(binding, f"`{name}` is used in a kernel, so it must be a number: `{name} = tl.constexpr(128)`")
-        return ast.unparse(node)
+        return node
 
     def _kernel(self, name: str, binding: Binding) -> tuple[ast.FunctionDef, Uses]:
         node = binding.node
@@ -192,12 +198,26 @@ class _Lifting:
         raise Refused(f"{why} (line {line} of its cell: {shown})")
 
 
+def _within_bounds(cells: Sequence[str]) -> list[int]:
+    """Returns the indices of the cells that are read."""
+    first = sorted(range(len(cells)), key=lambda index: ("@triton.jit" not in cells[index], -index))
+    read, total = [], 0
+    for index in first:
+        cost = len(cells[index]) + 9 * cells[index].count("{")
+        if cost <= MAX_SOURCE - total:
+            read.append(index)
+            total += cost
+    return sorted(read)
+
+
 def _parsed(cell: str) -> ast.Module | None:
-    """Returns a cell's syntax tree; None where it is not plain Python, or larger than is read."""
-    if len(cell) > MAX_CELL:
-        return None
+    """Returns a cell's syntax tree; None where it is not plain Python.
+
+    Outside texts and comments, letters beyond ASCII are errors here: the parser takes minutes for some, and makes
+    keywords of others.
+    """
     try:
-        return ast.parse(cell)
+        return ast.parse(cell.encode("ascii", "replace").decode())
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # also of what is nested too deep for the parser
         return None
 

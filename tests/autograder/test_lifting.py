@@ -3,12 +3,18 @@
 import ast
 import hashlib
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from autograder.kernel_language import FUNCTIONS, MATH, MEMBERS, TYPES
-from autograder.lifting import Parameter, Refused, lift
+from autograder.lifting import Cells, LiftedKernel, Parameter, Refused
 from tests.autograder.kernel_sources import KERNELS
+
+
+def lift(cells: Sequence[str], name: str) -> LiftedKernel:
+    return Cells(cells).lift(name)
+
 
 PLAIN = """
 @triton.jit
@@ -146,6 +152,11 @@ LANGUAGE = {
     "power": ("y = n ** n", "multiply"),
     "matrix product": ("y = x @ x", "MatMult is not part"),
     "in": ("y = n in x", "In is not part"),
+    "is a number": ("y = B is 8", "use ==; only a parameter"),
+    "is not a number": ("if n is not 8: pass", "use !=; only a parameter"),
+    "a variable is None": ("y = n\n    if y is None: pass", "only a parameter that is never assigned"),
+    "a parameter that is assigned": ("n = 1\n    if n is None: pass", "only a parameter that is never assigned"),
+    "is in a chain": ("y = n is None is None", "only a parameter that is never assigned"),
     "dictionary": ("y = {}", "Dict is not part"),
     "starred": ("tl.load(*x)", "write the arguments out"),
     "two stars": ("tl.load(**x)", "write the arguments out"),
@@ -203,6 +214,10 @@ def test_what_is_not_part_of_a_kernel(case: str) -> None:
     with pytest.raises(Refused, match=reason) as caught:
         lift([body(lines)], "k")
     assert "of its cell: " in str(caught.value)
+
+
+def test_a_parameter_may_be_none() -> None:
+    lift([body("if n is not None:", "    tl.store(x, n)", "if n is None: tl.store(x, 0)")], "k")
 
 
 PARAMETERS = {
@@ -297,6 +312,8 @@ HOSTILE = {
     "surrogate": "x = '\udc80'",
     "long": "x = 1\n" * 100_000,
     "digits": "x = " + "9" * 5000,
+    "f-string": 'f"' + "{1}" * 30_000 + '"',
+    "combining characters": "a" + "\u0301\u0323" * 40_000,
 }
 
 
@@ -312,6 +329,34 @@ def test_a_cell_that_is_longer_than_is_read() -> None:
     lift([PLAIN + "#" * 90_000], "k")
     with pytest.raises(Refused, match="1 cells were not read"):
         lift([PLAIN + "#" * 100_000], "k")
+
+
+def test_what_is_read_of_many_cells() -> None:
+    """Those with a kernel, then those that stand last."""
+    long = "#" * 30_000
+    uses = body("tl.store(x, C)")
+    assert "C = 3" in lift([uses, "C = 1" + long, "C = 2" + long, "C = 3" + long], "k").text
+    with pytest.raises(Refused, match=r"`C` is neither .* 2 cells were not read, .* or are too long"):
+        lift([uses, "C = 1" + long, *["D = 2" + long] * 4], "k")
+
+
+def test_letters_that_become_others() -> None:
+    """Python takes the first letter for an e, and the name for no keyword: written down it would be one."""
+    trick = body("if n:", "    pass", "\N{MATHEMATICAL BOLD SMALL E}lse: tl.constexpr = 5")
+    with pytest.raises(Refused, match="a name with other letters than a to z"):
+        lift([trick], "k")
+    lifted = lift(
+        [body("tl.store(x, n)  # \N{GREEK SMALL LETTER PI}"), "s = 'Gr\N{LATIN SMALL LETTER O WITH DIAERESIS}\u00dfe'"],
+        "k",
+    )
+    assert lifted.text.isascii()
+
+
+def test_a_text_that_means_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ast.unparse
+    monkeypatch.setattr(ast, "unparse", lambda node: plain(node).replace("+ 1", "+ 2"))
+    with pytest.raises(Refused, match="would mean something else"):
+        lift([PLAIN], "k")
 
 
 def test_too_many_parts() -> None:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from autograder.grading import Grader
 from autograder.kernel_bench import BoxBench, KernelBench, LocalBench
 from autograder.kernel_memory import FENCE, fenced
 from autograder.kernels import Kernel, Kernels
-from autograder.lifting import LiftedKernel, Parameter
+from autograder.lifting import Cells, LiftedKernel, Parameter
 from autograder.matrix import run_matrix
 from autograder.notebooks import read_notebook
 from tests.autograder.kernel_sources import KERNELS
@@ -177,6 +179,132 @@ def test_it_is_compiled_with_the_constants_and_types_of_the_run(get: Get) -> Non
         k.run((1,), torch.zeros(1, dtype=torch.float16), 5, B=4)
 
 
+HELPERS = """
+D = tl.constexpr(None)
+@triton.jit
+def is_none(a):
+    return a is None
+@triton.jit
+def one():
+    return 1
+"""
+
+DROPPED = {
+    "a loop's variable": ("for i in range(1, 2):", "    if i * 65536 * 65536 != 0:", "        tl.store(x, 7)"),
+    "of tl.range": ("for i in tl.range(1, 2):", "    if i * 65536 * 65536 != 0:", "        tl.store(x, 7)"),
+    "after the loop": ("i = 7", "for i in range(3):", "    pass", "if i == 2:", "    tl.store(x, 7)"),
+    "a loop backwards": ("step = -1", "for i in range(3, 0, step):", "    tl.store(x, 7)"),
+    "beyond the type": ("for i in range(2147483647, 2147483650):", "    tl.store(x, 7)"),
+    "conditional expression": ("if (1 if n > 0 else 1) * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "conditional expression of floats": ("if (1.0 if n > 0 else 1.0) + 1e-10 != 1.0:", "    tl.store(x, 7)"),
+    "tuple": ("a, b = 1, 1", "if a * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "tuple in a tuple": ("a = ((1, 1), 1)", "if a[0][0] * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "tuple of a helper": ("a, b = one(), one()", "if a * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "augmented": ("B *= 65536", "B *= 65536", "if B != 0:", "    tl.store(x, 7)"),
+    "not": ("if (not (n != n)) * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "and of many": ("i = tl.arange(0, 4)", "tl.store(x + i, 7, mask=(i < 0) and (i < 4))"),
+    "or": ("a = 5", "if (a or B) == 5:", "    tl.store(x, 7)"),
+    "min": ("if min(1, n * 0 + 1) * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "min of many": ("i = tl.arange(0, 4)", "tl.store(x + i, 7, mask=min(i - 4, i) >= 0)"),
+    "None": ("if is_none(D) == False:", "    tl.store(x, 7)"),
+    "assumption": ("tl.assume(n < 0)", "if n > 0:", "    tl.store(x, 7)"),
+    "division by zero": ("a = 0", "if n // a == 0:", "    tl.store(x, 7)"),
+    "division of the lowest": ("a = -2147483647", "b = -1", "if (a - 1) // b < 0:", "    tl.store(x, 7)"),
+    "integer of NaN": ("a = float('nan')", "if a.to(tl.int32) < 0:", "    tl.store(x, 7)"),
+    "list": ("if [B, 2] != (8, 2):", "    tl.store(x, 7)"),
+    "shape": ("s = tl.zeros((4, 8), tl.float32).shape", "if s[1] * 65536 * 65536 != 0:", "    tl.store(x, 7)"),
+    "wide shift": ("a = 40", "if (n << a) == 0:", "    tl.store(x, 7)"),
+    "large float": ("a = 3e10", "if a.to(tl.int32) < 0:", "    tl.store(x, 7)"),
+}
+
+
+@pytest.mark.parametrize("case", DROPPED)
+def test_what_the_compiler_drops_is_not_run(get: Get, case: str) -> None:
+    k = get(HELPERS + kernel(*DROPPED[case]))
+    k.compile(80, "*fp32", "i32", B=8)
+    with suppress(Failed):  # it may say that this has no meaning
+        assert k.run((1,), torch.zeros(4), 5, B=8)[0].tolist() == [0] * 4
+
+
+KEPT = {
+    "loops": ("s = 0", "for i in range(3, 0, -1):", "    for j in tl.range(i):", "        s += j", "tl.store(x, s)", 4),
+    "conditional expression": ("a = (2 if n > 0 else 3) if B == 8 else 5", "tl.store(x, a)", 2),
+    "of a constant": ("tl.store(x, tl.sum(tl.arange(0, 4 if B == 8 else 8), 0))", 6),
+    "max of many": ("tl.store(x, tl.sum(max(tl.arange(0, 4) - 2, 0), 0))", 1),
+    "max of constants": ("tl.store(x, tl.sum(tl.arange(0, max(B, 2)), 0))", 28),
+    "and": ("if n > 3 and n < 9:", "    tl.store(x, 1)", 1),
+    "not of many": ("i = tl.arange(0, 4)", "tl.store(x + i, 1, mask=not (i > 8))", 1),
+    "or, not": ("if not (n > 3 or n < 1):", "    tl.store(x, 1)", 0),
+    "None": ("if is_none(D):", "    tl.store(x, 1)", 1),
+    "random numbers": ("tl.store(x, (tl.max(tl.rand(5, tl.arange(0, 4)), 0) < 1).to(tl.int32))", 1),
+    "sorted": ("tl.store(x, tl.max(tl.sort(tl.arange(0, 4)), 0))", 3),
+}
+
+
+@pytest.mark.parametrize("case", KEPT)
+def test_what_the_compiler_keeps_is_run(get: Get, case: str) -> None:
+    *lines, wanted = KEPT[case]
+    assert get(HELPERS + kernel(*map(str, lines))).run((1,), torch.zeros(4), 5, B=8)[0][0].item() == wanted
+
+
+def test_numbers_have_types(get: Get) -> None:
+    k = get(kernel("tl.store(x, n.to(tl.float64))", parameters="x, n"))
+    numbers = [0.1, True, -5, 1 << 31, -(1 << 63), (1 << 63) + 2048, float("inf")]
+    for value in numbers:
+        wanted = torch.tensor(value, dtype=torch.float32 if isinstance(value, float) else torch.float64).item()
+        assert k.run((1,), torch.zeros(1, dtype=torch.float64), value)[0].item() == wanted
+    assert k.compile(80, "*fp64", (1 << 64) - 1) == k.compile(80, "*fp64", "u64")
+    assert k.compile(80, "*fp64", 1 << 62) == k.compile(80, "*fp64", "i64")
+    for wrong in (1 << 64, 1 << 70, -(1 << 63) - 1):
+        with pytest.raises(TypeError, match="up to 64 bits"):
+            k.compile(80, "*fp64", wrong)
+    for dtype in (torch.complex64, torch.uint16):
+        with pytest.raises(TypeError, match=f"takes tensors and numbers, not {str(dtype).split('.')[1]}"):
+            k.compile(80, torch.zeros(1, dtype=dtype), 1)
+
+
+def test_what_a_mask_leaves_out_shows(get: Get) -> None:
+    total = "tl.store(out, tl.sum(tl.load(x + i, mask=i < n{}), 0))"
+    for kind, other, wanted in (
+        (torch.float32, "", NAN), (torch.float32, ", other=0", 5), (torch.int32, ", other=0", 5),
+        (torch.int32, "", (5 + 3 * ((1 << 31) - 1) + (1 << 31)) % (1 << 32) - (1 << 31)), (torch.bool, "", 8),
+    ):  # fmt: skip
+        k = get(kernel("i = tl.arange(0, B)", total.format(other), parameters="x, out, n, B: tl.constexpr"))
+        out = torch.zeros(1, dtype=torch.int32 if kind == torch.bool else kind)
+        after = k.run((1,), torch.ones(5).to(kind), out, 5, B=8)[1]
+        assert torch.equal(after, torch.tensor([wanted], dtype=out.dtype)) or (wanted != wanted and after.isnan().all())
+
+
+def test_a_notebook_is_read_once(bench: KernelBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Sequence[str]] = []
+
+    def cells(sources: Sequence[str]) -> Cells:
+        read.append(sources)
+        return Cells(sources)
+
+    monkeypatch.setattr("autograder.kernels.Cells", cells)
+    kernels = Kernels(bench, [kernel("pass")])
+    assert read == [], "nor is one that nobody asks for a kernel of"
+    for _ in range(3):
+        kernels.get("k", lambda: 1, lambda *note: None)
+    assert len(read) == 1
+
+
+def test_servers_are_started_before_time_counts(exercise: Exercise, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := available():
+        unavailable(reason)
+    running: list[int] = []
+
+    def judge(*_: object, **__: object) -> list[object]:
+        running.append(len(grader._bench.servers()))
+        return []
+
+    monkeypatch.setattr("autograder.grading.judge", judge)
+    with Grader() as grader:
+        grader.grade(read_notebook(exercise.notebook), exercise)
+    assert running == [2]
+
+
 BEYOND = {
     "load": ("tl.store(x, tl.load(x + n))", "it reads element 4 of x, which has 4 elements (program (0, 0, 0))"),
     "load before": ("tl.store(x, tl.load(x - n))", "it reads element -4 of x, which has 4 elements"),
@@ -225,6 +353,8 @@ def test_bfloat16_is_compiled_and_not_run(get: Get) -> None:
 
 def test_without_triton(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autograder.kernel_bench.find_spec", lambda name: None)
+    for module in ("channel", "server"):  # which there may not be either
+        monkeypatch.setitem(sys.modules, f"workbook.sandbox.isolation.{module}", None)
     with pytest.raises(NotRun, match="needs Triton"):
         get(kernel("pass")).run((1,), torch.zeros(1), 1, B=1)
 

@@ -4,6 +4,8 @@ test_ordinary_user.py runs this file once more as an ordinary user.
 """
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -129,6 +131,29 @@ os.posix_spawn("/bin/true", ["true"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0,
         assert ask(box, "time.monotonic() - began > 1", statements) is True
 
 
+def test_one_child_at_most_is_in_the_memory_of_its_parent(tmp_path: Path) -> None:
+    """A parent can wait for a child with a memory of its own, too; children that look like the parent count then."""
+
+    def process(number: int, parent: int, kib: int, *states: str) -> None:
+        folder = tmp_path / str(number)
+        for place, state in [
+            (folder, "S"),
+            *((folder / f"task/{number + thread}", s) for thread, s in enumerate(states)),
+        ]:
+            place.mkdir(parents=True)
+            (place / "stat").write_text(f"{number} (name) {state} {parent} 0")
+            (place / "smaps_rollup").write_text(f"header\nPss_Anon: {kib} kB\n")
+
+    process(100, 1, 5000, "S", "D", "D", "D")
+    for number in (200, 201, 202):
+        process(number, 100, 5000, "S")
+    for number in (300, 301, 302):
+        process(number, 100, 10, "S")
+    watch = watchdog.Watch.__new__(watchdog.Watch)
+    watch._proc, watch._file_systems = tmp_path, []
+    assert watch._proportional() == 1024 * (3 * 5000 + 3 * 10)
+
+
 @pytest.mark.parametrize("call", ["os.memfd_create('x')", "libc.shmget(0, 100 << 20, 0o1600)"])
 def test_there_is_no_memory_that_nobody_has_mapped(watched: ForkServer, call: str) -> None:
     """No list would show it."""
@@ -185,6 +210,11 @@ for _ in range(2):
 time.sleep(20)
 """
     assert end_of(watched, Limits(cpu_seconds=2), statements, timeout=4) == "lives"
+
+
+def test_it_can_be_imported_where_it_cannot_run() -> None:
+    code = "import os; del os.sysconf; import workbook.sandbox.isolation.watchdog"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 # ---------------------------------------------------------------- the thread

@@ -10,7 +10,6 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +22,6 @@ _LOOKS = 3
 _MOMENT = 0.02  # seconds between these
 
 _FILE_SYSTEMS = ("tmp", "dev/shm", "workspace")
-_TICKS = os.sysconf("SC_CLK_TCK")
 _SIZE = re.compile(rb"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 _GONE = (FileNotFoundError, ProcessLookupError)
 
@@ -113,13 +111,13 @@ class Watch:
     def _proportional(self) -> int:
         """Bytes that the processes have together, without the pages that they share with other boxes."""
         private, shared = 0, 0
-        starting: Counter[Path] = Counter()  # children that are being started, by parent
+        starting = False  # one at most: a child whose parent waits may as well have memory of its own
         for process in self._processes():
             sizes = self._sizes(process, "smaps_rollup")
             parent = self._parent(process)
             # Until a child executes its program it is in the memory of its parent, of which a thread sleeps meanwhile.
-            if self._sleepers(parent) > starting[parent] and self._sizes(parent, "smaps_rollup") == sizes:
-                starting[parent] += 1
+            if not starting and self._sleeps(parent) and self._sizes(parent, "smaps_rollup") == sizes:
+                starting = True
                 continue
             private += sizes.get(b"Pss_Anon", 0) + sizes.get(b"SwapPss", 0)
             shared += sizes.get(b"Pss_Shmem", 0)
@@ -144,13 +142,13 @@ class Watch:
             return self._proc / _fields(process / "stat")[1].decode()
         return self._proc / "0"
 
-    def _sleepers(self, process: Path) -> int:
-        """How many threads of a process are in uninterruptible sleep."""
-        count = 0
+    def _sleeps(self, process: Path) -> bool:
+        """Whether a thread of a process is in uninterruptible sleep."""
         for thread in _threads(process):
             with suppress(*_GONE):
-                count += _fields(thread / "stat")[0] == b"D"
-        return count
+                if _fields(thread / "stat")[0] == b"D":
+                    return True
+        return False
 
     def _seconds(self) -> float:
         """Processor time of all processes, as far as it has been seen; never more than it was."""
@@ -165,7 +163,7 @@ class Watch:
         self._ended += sum(ticks for process, ticks in self._own.items() if process not in own)
         self._own = own
         # Of those that have ended, what was seen of them is one way to count, what their parents were told another.
-        return (sum(own.values()) + max(self._ended, reaped)) / _TICKS
+        return (sum(own.values()) + max(self._ended, reaped)) / os.sysconf("SC_CLK_TCK")
 
     def _processes(self) -> list[Path]:
         return [path for path in self._proc.iterdir() if path.name.isdigit()]
