@@ -24,6 +24,7 @@ from autograder.kernel_language import (
     literal,
     without_docstring,
 )
+from autograder.syntax import parse
 
 __all__ = ["Cells", "LiftedKernel", "Parameter", "Refused"]
 
@@ -134,8 +135,8 @@ class Cells:
         functions = [*kernels.values(), entry]
         head = "\n".join([_HEADER, *map(ast.unparse, constants.values())]).rstrip()
         text = "\n\n\n".join([head, *map(ast.unparse, functions)]) + "\n"
-        module = ast.Module([*ast.parse(_HEADER).body, *constants.values(), *functions], [])
-        if ast.dump(ast.parse(text)) != ast.dump(module):  # or what is run would not be what was checked
+        module = ast.Module([*parse(_HEADER).body, *constants.values(), *functions], [])
+        if ast.dump(parse(text)) != ast.dump(module):  # or what is run would not be what was checked
             raise Refused(f"{name} cannot be written down: its text would mean something else")
         return LiftedKernel(name, text, hashlib.sha256(text.encode()).hexdigest(), _parameters(entry))
 
@@ -217,7 +218,7 @@ def _parsed(cell: str) -> ast.Module | None:
     keywords of others.
     """
     try:
-        return ast.parse(cell.encode("ascii", "replace").decode())
+        return parse(cell.encode("ascii", "replace").decode())
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # also of what is nested too deep for the parser
         return None
 

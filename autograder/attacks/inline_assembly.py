@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: allowed kernels
 # reference: nothing
+# says: is not among what a lifted kernel may use
 # shapes: kernel
 
 # %% notebook

@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: allowed kernels
 # reference: nothing
+# says: only names can be assigned to
 # shapes: kernel
 
 # %% notebook

@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: allowed kernels
 # reference: nothing
+# says: a kernel has @triton.jit alone
 # shapes: kernel
 
 # %% notebook

@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: allowed kernels
 # reference: nothing
+# says: the default of a parameter is a number
 # shapes: kernel
 
 # %% notebook

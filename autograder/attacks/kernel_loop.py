@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: criteria end
 # reference: nothing
+# says: no answer in time
 # shapes: kernel
 
 # %% notebook
@@ -9,7 +10,7 @@ import ast
 
 
 def change(kernel):
-    kernel.body[:0] = ast.parse("i = 0\nwhile i < 1:\n    i = i * 0").body
+    kernel.body[1:1] = ast.parse("i = 0\nwhile i < 1:\n    i = i * 0").body
 
 
 edit_kernels(change)

@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: allowed kernels
 # reference: nothing
+# says: by their names
 # shapes: kernel
 
 # %% notebook

@@ -2,6 +2,7 @@
 # kind: judge
 # stopped by: allowed kernels
 # reference: nothing
+# says: must be a function under @triton.jit
 # shapes: kernel
 
 # %% notebook
