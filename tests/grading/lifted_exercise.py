@@ -17,7 +17,7 @@ import torch
 from autograder.acceptance import Work, criterion, equal, expect
 from autograder.kernels import Kernel
 
-PRELOAD = ("torch",)
+PRELOAD = ("torch", "triton")
 
 
 @criterion(hint=("What lies beyond the last element?", "Mask the tail: offsets < n."))
