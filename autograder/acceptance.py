@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint
-from autograder.values import Handle
+from autograder.values import Handle, tensor_bytes
 
 if TYPE_CHECKING:
     from autograder.kernels import Kernel, Kernels
@@ -309,15 +309,8 @@ def same(got: Any, wanted: Any) -> bool:
         return math.isnan(got)
     torch = sys.modules.get("torch")  # where it is not imported, no value is a tensor
     if torch is not None and type(wanted) is torch.Tensor:
-        return got.dtype == wanted.dtype and got.shape == wanted.shape and _bits(got) == _bits(wanted)
+        return got.dtype == wanted.dtype and got.shape == wanted.shape and tensor_bytes(got) == tensor_bytes(wanted)
     return bool(got == wanted)
-
-
-def _bits(tensor: Any) -> bytes:
-    """Returns what a tensor holds, as bytes: they tell NaN from a number, and -0 from 0."""
-    import torch
-
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def _left(before: Footprint, after: Footprint) -> list[str]:

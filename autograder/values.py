@@ -110,9 +110,15 @@ def _tensor(tensor: torch.Tensor, blobs: list[bytes]) -> dict[str, Any]:
         raise ValueRefused(f"a tensor of dtype {dtype} and layout {tensor.layout} cannot be passed")
     if tensor.dim() > MAX_DIMENSIONS:
         raise ValueRefused(f"a tensor of more than {MAX_DIMENSIONS} dimensions cannot be passed")
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-    blobs.append(data)
+    blobs.append(tensor_bytes(tensor))
     return {"dtype": dtype, "shape": list(tensor.shape), "blob": len(blobs) - 1}
+
+
+def tensor_bytes(tensor: torch.Tensor) -> bytes:
+    """Returns what a tensor holds, element by element: bytes tell NaN from a number, and -0 from 0."""
+    import torch
+
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
 
 
 def decode(

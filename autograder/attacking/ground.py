@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,8 @@ class Ground:
         """
         notebook = self.answer(answer)
         known = {
-            "NAMES": _names(self.answer("reference")),
-            "KERNELS": _kernels(self.answer("reference")),
+            "NAMES": self._defined[0],
+            "KERNELS": self._defined[1],
             "CRITERIA": list(self.exercise.acceptance.criteria),
             "HIDDEN": list(self.exercise.acceptance.hides),
             "PLACES": self.places,
@@ -67,7 +67,7 @@ class Ground:
             if "after" in attack.parts:
                 notebook["cells"].append(_cell(attack.parts["after"]))
         if "notebook" in attack.parts:
-            edit = partial(_edit_kernels, notebook, known["KERNELS"])
+            edit = partial(_edit_kernels, notebook, self._defined[1])
             _execute(attack, "notebook", {**known, "notebook": notebook, "edit_kernels": edit})
         folder = self.exercise.root / "submitted" / f"{_ATTACKER}-{marker}" / self.exercise.name
         folder.mkdir(parents=True)
@@ -75,6 +75,11 @@ class Ground:
         if "folder" in attack.parts:
             _execute(attack, "folder", {**known, "folder": folder, "name": self.exercise.name})
         return folder
+
+    @cached_property
+    def _defined(self) -> tuple[list[str], list[str]]:
+        """The names that answers define, and the kernels, which are not among these."""
+        return _defined(self.answer("reference"))
 
     def answer(self, name: str) -> dict[str, Any]:
         """Returns the "reference" or the "empty" answer, as JSON data."""
@@ -154,13 +159,6 @@ def _execute(attack: Attack, part: str, names: dict[str, Any]) -> None:
         exec(compile(attack.parts[part], f"{attack.name}.py, {part}", "exec"), names)  # noqa: S102 - our own code
 
 
-def _solutions(notebook: dict[str, Any]) -> Iterator[ast.stmt]:
-    """Yields the statements of the cells that students write."""
-    for cell in notebook["cells"]:
-        if is_answer(cell):
-            yield from parse(cell["source"]).body
-
-
 def _edit_kernels(
     notebook: dict[str, Any], kernels: Collection[str], change: Callable[[ast.FunctionDef], None]
 ) -> None:
@@ -174,12 +172,11 @@ def _edit_kernels(
             cell["source"] = ast.unparse(tree)
 
 
-def _names(notebook: dict[str, Any]) -> list[str]:
-    """Returns the functions and classes that answers define, but for kernels."""
-    found = [node.name for node in _solutions(notebook) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    return [name for name in dict.fromkeys(found) if name not in _kernels(notebook)]
-
-
-def _kernels(notebook: dict[str, Any]) -> list[str]:
-    functions = (node for node in _solutions(notebook) if isinstance(node, ast.FunctionDef))
-    return [node.name for node in functions if any("triton.jit" in ast.unparse(one) for one in node.decorator_list)]
+def _defined(notebook: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Returns the functions and classes that answers define, and apart from these the kernels."""
+    names: dict[str, bool] = {}  # each with whether it is a kernel
+    for cell in filter(is_answer, notebook["cells"]):
+        for node in parse(cell["source"]).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                names[node.name] = any("triton.jit" in ast.unparse(one) for one in node.decorator_list)
+    return [name for name, is_kernel in names.items() if not is_kernel], [name for name in names if names[name]]
