@@ -79,7 +79,8 @@ class Resolver:
             LockError: There is no solution.
         """
         project, uv = self.project["project"], self.project["tool"]["uv"]
-        wanted = [*project["dependencies"], *(x for e in (kind, "dev") for x in project["optional-dependencies"][e])]
+        extras = project["optional-dependencies"]
+        wanted = [*project["dependencies"], *extras[kind], *extras["ray"], *extras["dev"]]
         overrides = [
             line for line in uv["override-dependencies"] if kind == "cpu" or Requirement(line).name not in CUDA_ONLY
         ]
