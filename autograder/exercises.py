@@ -15,6 +15,8 @@ from autograder.names import UnknownNameError, pick
 
 NAME = re.compile(r"ch\d\d_ex\d+_\w+")
 
+NEEDS = ("device", "model")
+
 
 class ExerciseError(Exception):
     """An exercise is not as an exercise must be: its author's mistake, never a student's."""
@@ -28,11 +30,14 @@ class Acceptance:
         criteria: By id, in the order of the file.
         hides: Modules of `workbook` that would be the answer (`HIDES`); a worker has none of them.
         preload: Modules that are imported before a worker is forked (`PRELOAD`), since the exercise uses them.
+        needs: What there is only one of (`NEEDS`): "device" where its criteria measure on the machine's device, so that
+            one submission at a time is graded there; "model" where they ask the language model.
     """
 
     criteria: dict[str, Criterion]
     hides: tuple[str, ...]
     preload: tuple[str, ...]
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Exercise:
         """
         return load_acceptance(self.folder / "acceptance.py")
 
-    @property
+    @cached_property
     def shape(self) -> Literal["object", "tensor", "kernel"]:
         """Returns what its answers are: kernels that are lifted, functions of tensors, or objects."""
         from autograder.notebooks import read_notebook
@@ -155,13 +160,16 @@ def _acceptance(module: ModuleType, path: Path) -> Acceptance:
     criteria = {criterion.id: criterion for criterion in found}
     if not criteria:
         raise ExerciseError(f"{path} has no criteria: functions with @criterion")
-    return Acceptance(criteria, _names(module, "HIDES", path), _names(module, "PRELOAD", path))
+    needs = _names(module, "NEEDS", path)
+    if unknown := set(needs) - set(NEEDS):
+        raise ExerciseError(f"{path}: NEEDS knows {' and '.join(NEEDS)}, not {', '.join(sorted(unknown))}")
+    return Acceptance(criteria, _names(module, "HIDES", path), _names(module, "PRELOAD", path), needs)
 
 
 def _names(module: ModuleType, constant: str, path: Path) -> tuple[str, ...]:
     names = getattr(module, constant, ())
     if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-        raise ExerciseError(f"{path}: {constant} must be a tuple of modules' names")
+        raise ExerciseError(f"{path}: {constant} must be a tuple of names")
     return names
 
 

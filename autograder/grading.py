@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from autograder.asker import Asker, BoxAsker, WorkerLost
-from autograder.exercises import Exercise, is_judged
+from autograder.asker import NO_ANSWER, Asker, BoxAsker, WorkerLost
+from autograder.exercises import Exercise, ExerciseError, is_judged
 from autograder.isolation_check import check_isolation, weakness
 from autograder.judge import Verdict, judge
 from autograder.kernel_bench import BoxBench
 from autograder.kernels import Kernels
 from autograder.language_model import LanguageModel
+from autograder.stages import Stages
 
 if TYPE_CHECKING:
     from workbook.sandbox.isolation.server import Box, ForkServer
@@ -39,6 +40,11 @@ class Grade:
         seed: of the inputs; with it the same inputs can be drawn again. Students do not see it.
         seconds: how long grading took.
         weak_isolation: layers of the sandbox that did not hold, which was accepted.
+        stages: seconds by stage: "fork", "cells", "judge".
+        memory: bytes that its largest box had at most; 0 where the machine does not tell.
+        incidents: what the sandbox had to stop: deaths of the notebook's processes, and what broke the protocol.
+        executed: the criteria that were run; the others' verdicts were known before.
+        late_cell: whether a cell was stopped since it took too long.
     """
 
     exercise: str
@@ -48,11 +54,26 @@ class Grade:
     seed: str
     seconds: float
     weak_isolation: list[str] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
+    incidents: list[str] = field(default_factory=list)
+    executed: list[str] = field(default_factory=list)
+    late_cell: bool = False
 
     @property
     def passed(self) -> bool:
         """Returns whether every criterion was run and is met."""
         return all(verdict.state == "passed" for verdict in self.verdicts)
+
+    @property
+    def repeatable(self) -> bool:
+        """Returns whether the same work would be graded the same again: no time limit or lost process had a say."""
+        return not self.late_cell and all(map(is_repeatable, self.verdicts))
+
+
+def is_repeatable(verdict: Verdict) -> bool:
+    """Returns whether a verdict comes from what was asked alone, and not from the time or the machine."""
+    return verdict.state != "not run" and not verdict.broke and not verdict.cut_short
 
 
 class Grader:
@@ -99,6 +120,8 @@ class Grader:
         files: Mapping[str, bytes] | None = None,
         only: Collection[str] | None = None,
         earlier: Mapping[str, int] = {},
+        known: Mapping[str, Verdict] = {},
+        seed: str | None = None,
     ) -> Grade:
         """Grades a notebook, and writes into it what its cells put out and what the judge says.
 
@@ -111,44 +134,65 @@ class Grader:
             files: What lies beside it, by relative path.
             only: The criteria to run; None for all.
             earlier: By criterion, how many submissions in a row have failed it before: each is shown another hint.
+            known: Verdicts by criterion that hold for this work, so that they need not be run.
+            seed: Of the inputs, where it is not to be this grader's.
 
         Raises:
             ExerciseError: The exercise is not as it must be.
             workbook.sandbox.isolation.server.IsolationError: No box can be made: nothing was executed.
         """
-        began = time.monotonic()
-        if exercise.shape == "kernel":
-            self._bench.start()
-        found = exercise.acceptance.criteria
+        began, seed, points = time.monotonic(), seed or self.seed, exercise.points
+        self.start(exercise)
+        wanted = [one for one in exercise.acceptance.criteria.values() if only is None or one.id in only]
         criteria = [
             replace(criterion, seconds=min(criterion.seconds, self._criterion_timeout))
-            for criterion in found.values()
-            if only is None or criterion.id in only
+            for criterion in wanted
+            if criterion.id not in known
         ]
-        points = exercise.points
-        seed = f"{self.seed}/{exercise.name}"
         kernels = Kernels(self._bench, [cell.source for cell in notebook.cells if cell.cell_type == "code"])
-        with _Workers(self._server(exercise), notebook, dict(files or {}), self._cell_timeout) as workers:
-            verdicts = [
-                replace(
-                    verdict,
-                    points=round(points[verdict.criterion] * verdict.fraction, 6),
-                    max_points=points[verdict.criterion],
-                )
+        server, stages = self._server(exercise), Stages()
+        with stages("judge"), _Workers(server, notebook, dict(files or {}), self._cell_timeout, stages) as workers:
+            found = {
+                verdict.criterion: verdict
                 for verdict in judge(
-                    criteria, workers.open, seed=seed, llm=self._model.get, kernels=kernels, earlier=earlier
+                    criteria,
+                    workers.open,
+                    seed=f"{seed}/{exercise.name}",
+                    llm=self._model.get if "model" in exercise.acceptance.needs else _undeclared,
+                    kernels=kernels,
+                    earlier=earlier,
                 )
-            ]
-        _write(notebook, verdicts, self.weak_isolation)
+            }
+        verdicts = [with_points(found.get(one.id) or known[one.id], points[one.id]) for one in wanted]
+        write_verdicts(notebook, verdicts)
+        if self.weak_isolation:
+            _write_weakness(notebook, self.weak_isolation)
+        died = [verdict.message for verdict in found.values() if verdict.cut_short and verdict.message != NO_ANSWER]
         return Grade(
             exercise=exercise.name,
             points=sum(verdict.points for verdict in verdicts),
             max_points=sum(verdict.max_points for verdict in verdicts),
             verdicts=verdicts,
-            seed=self.seed,
+            seed=seed,
             seconds=round(time.monotonic() - began, 3),
             weak_isolation=self.weak_isolation,
+            stages=stages.rounded(),
+            memory=workers.memory,
+            incidents=list(dict.fromkeys([*workers.incidents, *died])),
+            executed=list(found),
+            late_cell=workers.late_cell,
         )
+
+    def start(self, exercise: Exercise) -> None:
+        """Starts what an exercise's boxes are forked from, where it does not run yet; else the first grade waits.
+
+        Raises:
+            ExerciseError: The exercise is not as it must be.
+            workbook.sandbox.isolation.server.IsolationError: No box can be made.
+        """
+        if exercise.shape == "kernel":
+            self._bench.start()
+        self._server(exercise)
 
     def _server(self, exercise: Exercise) -> "ForkServer":
         from autograder.check import IN_WORKER
@@ -175,6 +219,15 @@ class Grader:
             time.sleep(0.05)
         return []
 
+    def abort(self) -> None:
+        """Ends all boxes and the language model at once: grades that are under way in other threads end in errors.
+
+        To be followed by `close`, when they have ended.
+        """
+        for server in self._all_servers():
+            server.abort()
+        self._model.close()
+
     def _all_servers(self) -> "list[ForkServer]":
         return [*self._servers.values(), *self._bench.servers()]
 
@@ -193,12 +246,26 @@ class Grader:
         self.close()
 
 
-class _Workers:
-    """Boxes that have executed a notebook; the first one's outputs stay in it."""
+def _undeclared() -> LanguageModel:
+    raise ExerciseError('criteria that ask the language model need NEEDS = ("model",) in acceptance.py')
 
-    def __init__(self, server: "ForkServer", notebook: Any, files: dict[str, bytes], cell_timeout: int) -> None:
+
+class _Workers:
+    """Boxes that have executed a notebook; the first one's outputs stay in it.
+
+    Attributes:
+        memory: Bytes that the largest of them had, as far as they are closed.
+        incidents: How executions of the notebook ended that did not come to their end.
+        late_cell: Whether a cell was stopped since it took too long.
+    """
+
+    def __init__(
+        self, server: "ForkServer", notebook: Any, files: dict[str, bytes], cell_timeout: int, stages: Stages
+    ) -> None:
+        self.memory, self.late_cell = 0, False
+        self.incidents: list[str] = []
         self._server, self._notebook, self._files = server, notebook, files
-        self._cell_timeout = cell_timeout
+        self._cell_timeout, self._stages = cell_timeout, stages
         self._died = ""
         self._first: Box | None = None
 
@@ -208,7 +275,7 @@ class _Workers:
 
     def __exit__(self, *exception: object) -> None:
         if self._first is not None:
-            self._first.close()
+            self._close(self._first)
 
     @contextmanager
     def open(self) -> Iterator[Asker]:
@@ -225,25 +292,42 @@ class _Workers:
                 raise WorkerLost(self._died)
             yield BoxAsker(box)
         finally:
+            self._close(box)
+
+    def _close(self, box: "Box") -> None:
+        with self._stages("fork"):
             box.close()
+        self.memory = max(self.memory, box.peak_memory)
 
     def _box(self, notebook: Any) -> "Box":
         from autograder.sandboxed import Execution, execute_notebook
+        from workbook.sandbox.isolation.cells import MALFORMED, TIMED_OUT
 
-        box = self._server.box(files=self._files)
+        with self._stages("fork"):
+            box = self._server.box(files=self._files)
         execution = Execution(box, skip=is_judged, cell_timeout=self._cell_timeout, timeout=NOTEBOOK_TIMEOUT)
         try:
-            execute_notebook(notebook, execution)
+            with self._stages("cells"):
+                execute_notebook(notebook, execution)
         except BaseException:
             box.close()
             raise
         if execution.died:
             self._died = f"the process that ran the notebook died: {execution.died}"
+            self.incidents.append(self._died)
+        self.incidents += [f"cell {run.index + 1}: {run.reason}" for run in execution.cells if run.error == MALFORMED]
+        self.late_cell = self.late_cell or any(run.error == TIMED_OUT for run in execution.cells)
         return box
 
 
-def _write(notebook: Any, verdicts: list[Verdict], weak_isolation: list[str]) -> None:
-    from nbformat.v4 import new_markdown_cell, new_output
+def with_points(verdict: Verdict, worth: float) -> Verdict:
+    """Returns a verdict with what it earns where its criterion is worth so many points."""
+    return replace(verdict, points=round(worth * verdict.fraction, 6), max_points=worth)
+
+
+def write_verdicts(notebook: Any, verdicts: list[Verdict]) -> None:
+    """Writes verdicts into a notebook's judged cells: of each the points, which nbgrader reads, and what is shown."""
+    from nbformat.v4 import new_output
 
     by_id = {verdict.criterion: verdict for verdict in verdicts}
     for cell in filter(is_judged, notebook.cells):
@@ -254,8 +338,12 @@ def _write(notebook: Any, verdicts: list[Verdict], weak_isolation: list[str]) ->
             shown = {"text/plain": f"{verdict.points:.12g}", "text/html": verdict_html(verdict)}
         cell.execution_count = None
         cell.outputs = [new_output("execute_result", data=shown, execution_count=None)]
-    if weak_isolation:
-        notebook.cells.insert(0, new_markdown_cell(weakness(weak_isolation), id="weak-isolation"))
+
+
+def _write_weakness(notebook: Any, weak_isolation: list[str]) -> None:
+    from nbformat.v4 import new_markdown_cell
+
+    notebook.cells.insert(0, new_markdown_cell(weakness(weak_isolation), id="weak-isolation"))
 
 
 def verdict_html(verdict: Verdict) -> str:

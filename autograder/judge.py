@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from autograder.acceptance import Criterion, Failed, NotRun, Work
@@ -36,6 +36,7 @@ class Verdict:
         hint: what to think about, the next of the criterion's ladder; empty where it passed.
         evidence: the last questions that were asked, with their answers; empty where it passed.
         broke: whether the criterion itself raised an exception. It did not pass, and its author should look at it.
+        cut_short: whether a time limit or the end of a process ended it: another time it may come out otherwise.
         attempts: how many submissions in a row have failed it, with this one; 0 where it passed or was not run.
         seconds: how long it took.
     """
@@ -50,6 +51,7 @@ class Verdict:
     hint: str = ""
     evidence: tuple[str, ...] = ()
     broke: bool = False
+    cut_short: bool = False
     attempts: int = 0
     seconds: float = 0.0
 
@@ -81,23 +83,19 @@ def run_criterion(
     began = time.monotonic()
     work = Work(asker, llm, kernels)
 
-    def verdict(
-        state: State, fraction: float = 0.0, message: str = "", mistake: str = "", broke: bool = False
-    ) -> Verdict:
+    def verdict(state: State, fraction: float = 0.0, message: str = "", mistake: str = "", **more: Any) -> Verdict:
         failed = state == "failed"
-        seconds = round(time.monotonic() - began, 3)
-        return Verdict(
+        found = Verdict(
             criterion.id,
             state,
             fraction,
             message=_readable(message),
             mistake=_readable(mistake),
-            hint=_readable(criterion.hints[min(earlier, len(criterion.hints) - 1)]) if failed else "",
             evidence=tuple(map(_readable, work.exchanges)) if failed else (),
-            broke=broke,
-            attempts=earlier + 1 if failed else 0,
-            seconds=seconds,
+            seconds=round(time.monotonic() - began, 3),
+            **more,
         )
+        return with_hint(found, criterion, earlier)
 
     try:
         with asker.deadline(criterion.seconds):
@@ -108,11 +106,21 @@ def run_criterion(
         return verdict("not run", message=str(reason))
     except AnswerRaised as error:
         return verdict("failed", message=f"raised {error}")
-    except (AnswerRefused, WorkerLost, DeadlinePassed) as error:
+    except AnswerRefused as error:
         return verdict("failed", message=str(error))
+    except (WorkerLost, DeadlinePassed) as error:
+        return verdict("failed", message=str(error), cut_short=True)
     except Exception as error:  # noqa: BLE001 - whatever an answer has made of the criterion, it is not met
         return verdict("failed", message=f"the criterion stopped: {type(error).__name__}: {error}", broke=True)
     return verdict("passed" if fraction == 1.0 else "failed", fraction)
+
+
+def with_hint(verdict: Verdict, criterion: Criterion, earlier: int) -> Verdict:
+    """Returns a verdict with the hint that a student is shown whose work has failed `earlier` times in a row before."""
+    if verdict.state != "failed":
+        return verdict
+    hint = criterion.hints[min(earlier, len(criterion.hints) - 1)]
+    return replace(verdict, hint=_readable(hint), attempts=earlier + 1)
 
 
 def _fraction(earned: Any) -> float:
@@ -161,8 +169,8 @@ def judge(
                     worker = stack.enter_context(open_worker())
                 except WorkerLost as error:
                     worker = None
-                    attempts = earlier.get(criterion.id, 0) + 1
-                    yield Verdict(criterion.id, "failed", 0.0, message=str(error), attempts=attempts)
+                    lost = Verdict(criterion.id, "failed", 0.0, message=str(error), cut_short=True)
+                    yield replace(lost, attempts=earlier.get(criterion.id, 0) + 1)
                     continue
             before = earlier.get(criterion.id, 0)
             verdict = run_criterion(criterion, worker, seed, llm, kernels=kernels, earlier=before)

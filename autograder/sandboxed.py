@@ -22,11 +22,13 @@ class CellRun:
         index: Of the cell among all cells of the notebook.
         error: The name of what it raised, or one of `isolation.cells`; None if it came to its end.
         seconds: How long it took.
+        reason: Of one of `isolation.cells`; else empty.
     """
 
     index: int
     error: str | None
     seconds: float
+    reason: str = ""
 
 
 @dataclass
@@ -106,5 +108,5 @@ def _execute(execution: Execution, outputs: NotebookOutputs, cell: Any, index: i
         cell_outputs.error(end.error, end.reason)
     if not execution.box.alive:
         execution.died = f"{end.reason or 'it has ended'}, in cell {index + 1}"
-    execution.cells.append(CellRun(index, end.error, round(time.monotonic() - began, 3)))
+    execution.cells.append(CellRun(index, end.error, round(time.monotonic() - began, 3), end.reason))
     return end.error is None

@@ -178,12 +178,16 @@ class _Trial:
         return criteria[:2] if exercise.shape == "object" else criteria  # those of objects may take minutes
 
     def _grade(self, folder: Path, place: Ground, criteria: list[str]) -> tuple[Any, Grade]:
-        from autograder.course.autograde import grade_one
+        import nbformat
+
         from autograder.course.released import read_release
         from autograder.course.submissions import read_submission
+        from autograder.course.unit import Unit, grade_unit
 
         submission = read_submission(folder, place.exercise.name)
-        return grade_one(self._grader, place.exercise, read_release(place.exercise), submission, only=criteria)
+        unit = Unit(place.exercise, read_release(place.exercise), folder.parent.name, submission)
+        graded = grade_unit(self._grader, unit, only=criteria)
+        return nbformat.reads(graded.notebook, as_version=4), graded.grade
 
     def _problem(self, attack: Attack, answer: str, grade: Grade, notebook: Any, place: Ground, marker: str) -> str:
         """Returns what the attack has got; empty for nothing."""

@@ -35,10 +35,16 @@ def grade(
     student: Annotated[
         list[str] | None, typer.Option("--student", metavar="NAME", help="Only this student's; repeatable.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also what is graded already.")] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            help="How many are graded at a time. Default: as many as there are cores.", min=1, show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Execute again what is graded already.")] = False,
     seed: Annotated[
         str | None,
-        typer.Option(help="Draw the inputs of an earlier run again, with --force: its verdicts.json has the seed."),
+        typer.Option(help="Draw the inputs of an earlier run again, with --force: `autograder report` has its seed."),
     ] = None,
     accept_weak_isolation: Annotated[
         bool,
@@ -49,7 +55,9 @@ def grade(
     """Grades submissions."""
     from autograder.course.grade_submissions import NoSubmissionError
     from autograder.course.gradebook import GradebookError
+    from autograder.course.records import RecordsError
     from autograder.course.show_grades import grade_and_show
+    from autograder.course.signing import KeyFileError
     from autograder.exercises import select_exercises
     from autograder.isolation_check import WeakIsolationError
     from autograder.names import UnknownNameError
@@ -58,6 +66,7 @@ def grade(
         status = grade_and_show(
             select_exercises([exercise] if exercise else [], root()),
             student or [],
+            jobs=jobs,
             force=force,
             seed=seed,
             accept_weak_isolation=accept_weak_isolation,
@@ -65,6 +74,6 @@ def grade(
         )
     except (UnknownNameError, NoSubmissionError) as error:
         end(str(error), 2)
-    except (GradebookError, WeakIsolationError, OSError) as error:
+    except (GradebookError, RecordsError, KeyFileError, WeakIsolationError, OSError) as error:
         end(str(error), 1)
     raise typer.Exit(status)

@@ -8,13 +8,10 @@ from typing import Any
 
 from autograder.exercises import Exercise
 
-RECORD = "verdicts.json"
-"""A graded submission's record, beside its notebook in `autograded/`. It holds the seed: nothing copies it anywhere."""
-
 VALIDATION_TIMEOUT = 300  # seconds, a cell; students press Validate
 
 _NBGRADERS = [".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback"]  # what nbgrader ignores by default
-_NEVER_COPIED = ["ch*_ex*.py", "wrong", "right", RECORD, ".*_cache"]
+_NEVER_COPIED = ["ch*_ex*.py", "wrong", "right", "gradebook.db*", "records.db*", ".*_cache"]
 
 
 def course_config(root: Path) -> Any:
@@ -22,7 +19,7 @@ def course_config(root: Path) -> Any:
 
     Args:
         root: The course's folder: `solutions/` is released to `exercises/`; `submitted/`, `autograded/`, `feedback/`
-            and `gradebook.db` are made in it.
+            `gradebook.db` and `records.db` are made in it.
     """
     from traitlets.config import Config
 

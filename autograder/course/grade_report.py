@@ -1,6 +1,7 @@
 """What grading a course's submissions found: as data, as JSON, and as a table."""
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -9,7 +10,7 @@ from autograder.judge import Verdict
 if TYPE_CHECKING:
     from rich.table import Table
 
-State = Literal["graded", "graded before", "not graded"]
+State = Literal["graded", "graded before", "from an earlier result", "not graded"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class SubmissionGrade:
     Attributes:
         exercise: its name.
         student: whose it is.
-        state: "graded"; "graded before" with the same contents, so not again; "not graded": see failure.
+        state: "graded"; "graded before", and nothing has changed since; "from an earlier result" of equal work, without
+            executing it again; "not graded": see failure.
         points: earned from the judge; what a person grades comes on top, late penalties go off in the gradebook.
         max_points: what the judge could give.
         verdicts: one a criterion, in order.
@@ -27,6 +29,7 @@ class SubmissionGrade:
         failure: why it could not be graded; empty where it was.
         seconds: how long it took.
         weak_isolation: layers of the sandbox that did not hold when it was graded, which was accepted.
+        changes: what is different from the last grade of the same work, a line a criterion.
     """
 
     exercise: str
@@ -39,6 +42,7 @@ class SubmissionGrade:
     failure: str = ""
     seconds: float = 0.0
     weak_isolation: list[str] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
 
     @property
     def first_failed(self) -> str:
@@ -66,9 +70,20 @@ class GradeReport:
     submissions: list[SubmissionGrade]
     weak_isolation: list[str] = field(default_factory=list)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Returns how many submissions there are of each state."""
+        return dict(Counter(grade.state for grade in self.submissions))
+
     def to_json(self) -> str:
         """Returns the report as one JSON object."""
         return json.dumps(asdict(self), indent=2)
+
+
+def slowest(report: GradeReport, most: int = 5) -> list[SubmissionGrade]:
+    """Returns the submissions that took longest, of those that were executed."""
+    executed = [grade for grade in report.submissions if grade.state == "graded"]
+    return sorted(executed, key=lambda grade: -grade.seconds)[:most]
 
 
 def table(report: GradeReport) -> "Table":

@@ -1,74 +1,40 @@
-"""Grades the submissions in a course's `submitted/<student>/<exercise>/`, through nbgrader, in one process."""
+"""Grades the submissions in a course's `submitted/<student>/<exercise>/`: plans, has an engine work, keeps grades."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from autograder.course.engines import Engine
+from autograder.course.fingerprint import Fingerprint, fingerprint
 from autograder.course.grade_report import GradeReport, SubmissionGrade
+from autograder.course.ledger import Ledger, submitted_time
+from autograder.course.record import Record
+from autograder.course.submissions import Submission, read_submission
+from autograder.course.unit import Graded, Unit, finish
 from autograder.exercises import Exercise
-from autograder.judge import Verdict
-
-if TYPE_CHECKING:
-    from autograder.grading import Grader
+from autograder.grading import Grade, is_repeatable, with_points, write_verdicts
+from autograder.judge import Verdict, with_hint
 
 
 class NoSubmissionError(LookupError):
     """There is nothing to grade, or a student who was named has not submitted."""
 
 
-def grade_submissions(
-    exercises: Sequence[Exercise],
-    students: Sequence[str],
-    grader: "Grader",
-    *,
-    force: bool = False,
-    on_start: Callable[[str, str], None],
-    on_grade: Callable[[SubmissionGrade], None],
-) -> GradeReport:
-    """Grades each submission that is not graded yet, or only in part; what one of them does never stops the others.
+def submissions_of(exercises: Sequence[Exercise], students: Sequence[str]) -> list[tuple[Exercise, str]]:
+    """Returns who has submitted which exercises.
 
     Args:
         exercises: Of one course.
-        students: Whose; all if empty.
-        grader: Grades all of them.
-        force: Also what is graded.
-        on_start: Is called with an exercise's and a student's name.
-        on_grade: Is called with what came of it.
+        students: Who is looked for; all if empty.
 
     Raises:
         NoSubmissionError: There is no submission, or none of a student who was named.
-        GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
     """
-    from autograder.course.config import course_directory
-    from autograder.course.gradebook import register
+    from autograder.course.config import course_directory, students_of
 
     coursedir = course_directory(exercises[0].root)
-    pairs = _submissions(exercises, students, coursedir)
-    for exercise in dict.fromkeys(exercise for exercise, _ in pairs):
-        register(exercise, coursedir)
-    began, grades, interrupted = time.monotonic(), [], False
-    for exercise, student in pairs:
-        on_start(exercise.name, student)
-        try:
-            grade = _grade(exercise, student, grader, force)
-        except KeyboardInterrupt:
-            interrupted = True
-            break
-        grades.append(grade)
-        on_grade(grade)
-    return GradeReport(
-        complete=not interrupted and all(grade.state != "not graded" for grade in grades),
-        interrupted=interrupted,
-        seconds=round(time.monotonic() - began, 3),
-        submissions=grades,
-        weak_isolation=list(dict.fromkeys(layer for grade in grades for layer in grade.weak_isolation)),
-    )
-
-
-def _submissions(exercises: Sequence[Exercise], students: Sequence[str], coursedir: Any) -> list[tuple[Exercise, str]]:
-    from autograder.course.config import students_of
-
     pairs = [
         (exercise, student)
         for exercise in exercises
@@ -85,39 +51,237 @@ def _submissions(exercises: Sequence[Exercise], students: Sequence[str], coursed
     return pairs
 
 
-def _grade(exercise: Exercise, student: str, grader: "Grader", force: bool) -> SubmissionGrade:
-    from nbgrader.coursedir import CourseDirectory
+def grade_submissions(
+    pairs: Sequence[tuple[Exercise, str]],
+    engine: Engine,
+    *,
+    force: bool = False,
+    seed: str | None = None,
+    on_start: Callable[[str, str], None],
+    on_grade: Callable[[SubmissionGrade], None],
+    config: Any = None,
+) -> GradeReport:
+    """Grades each submission that is not graded yet, or only in part; what one of them does never stops the others.
 
-    from autograder.course.autograde import SandboxedAutograde, read_record
-    from autograder.course.config import load_config
-    from autograder.course.nbgrader_log import Reason
+    What is graded stays as it is while the submission, the exercise and the environment are what they were. Where only
+    criteria have changed, only those are run again, with the inputs that the others had.
 
-    config = load_config(exercise.root)
-    config.CourseDirectory.assignment_id = exercise.name
-    config.CourseDirectory.student_id = student
-    coursedir = CourseDirectory(config=config)
-    converter = SandboxedAutograde(coursedir=coursedir, config=config)
-    converter.grader, converter.force = grader, force
-    folder = Path(coursedir.format_path(coursedir.autograded_directory, student, exercise.name))
-    began = time.monotonic()
-    with Reason() as reason:
-        try:
-            converter.start()
-        except Exception as error:  # noqa: BLE001 - the next submission is another matter
-            failure = str(reason.of(error)) or type(error).__name__
-            return SubmissionGrade(exercise.name, student, "not graded", failure=failure, seconds=_since(began))
-    record = read_record(folder)
-    return SubmissionGrade(
-        exercise=exercise.name,
-        student=student,
-        state="graded" if converter.graded else "graded before",
-        points=record["points"],
-        max_points=record["max_points"],
-        verdicts=[Verdict(**verdict) for verdict in record["verdicts"]],
-        problems=record["problems"],
-        weak_isolation=record.get("weak_isolation", []),
-        seconds=_since(began) if converter.graded else record["seconds"],
+    Args:
+        pairs: Exercises of one course, each with a student who has submitted it; see `submissions_of`.
+        engine: Grades them.
+        force: Also what is graded, and what could come from an earlier result.
+        seed: Of the inputs, where the engine was given one: a result with others is none.
+        on_start: Is called with an exercise's and a student's name.
+        on_grade: Is called with what came of it.
+        config: nbgrader's; as the course has it if it is left out.
+
+    Raises:
+        GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
+        autograder.course.records.RecordsError: The records cannot be used. Nothing was graded.
+        autograder.course.signing.KeyFileError: The grader's key cannot be read or made. Nothing was graded.
+    """
+    run = _Run(pairs, engine, force=force, seed=seed, on_grade=on_grade, config=config)
+    began, interrupted = time.monotonic(), False
+    try:
+        with run.ledger:
+            for unit, came in engine.run(run.units(), lambda unit: on_start(unit.exercise.name, unit.student)):
+                run.take(unit, came)
+    except KeyboardInterrupt:
+        interrupted = True
+        engine.stop()
+    order = {(exercise.name, student): number for number, (exercise, student) in enumerate(pairs)}
+    grades = sorted(run.grades, key=lambda grade: order[grade.exercise, grade.student])
+    return GradeReport(
+        complete=not interrupted and all(grade.state != "not graded" for grade in grades),
+        interrupted=interrupted,
+        seconds=round(time.monotonic() - began, 3),
+        submissions=grades,
+        weak_isolation=list(dict.fromkeys(layer for grade in grades for layer in grade.weak_isolation)),
     )
+
+
+class _Run:
+    """One run over submissions: what is to be graded, and what came of it."""
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[Exercise, str]],
+        engine: Engine,
+        *,
+        force: bool,
+        seed: str | None,
+        on_grade: Callable[[SubmissionGrade], None],
+        config: Any,
+    ) -> None:
+        from nbgrader.coursedir import CourseDirectory
+
+        from autograder.course.config import load_config
+        from autograder.course.gradebook import register
+        from autograder.course.released import read_release
+        from autograder.course.signing import load_key
+
+        exercises = {exercise.name: exercise for exercise, _ in pairs}
+        self._config = config or load_config(next(iter(exercises.values())).root)
+        self._coursedir = CourseDirectory(config=self._config)
+        for exercise in exercises.values():
+            register(exercise, self._coursedir)
+        self._releases = {name: read_release(exercise) for name, exercise in exercises.items()}
+        self._by = {name: fingerprint(exercises[name], release) for name, release in self._releases.items()}
+        self._pairs, self._engine, self._force, self._seed, self._on_grade = pairs, engine, force, seed, on_grade
+        self._before: dict[tuple[str, str], Record | None] = {}  # of what is being graded
+        self.ledger = Ledger(self._coursedir, self._config, load_key(make=True))
+        self.grades: list[SubmissionGrade] = []
+
+    def units(self) -> Iterator[Unit]:
+        """Yields what is to be graded; all else is dealt with meanwhile."""
+        for exercise, student in self._pairs:
+            began = time.monotonic()
+            try:
+                unit = self._plan(exercise, student, began)
+            except Exception as error:  # noqa: BLE001 - the next submission is another matter
+                self._add(_not_graded(exercise.name, student, error, began))
+                continue
+            if unit is not None:
+                yield unit
+
+    def _plan(self, exercise: Exercise, student: str, began: float) -> Unit | None:
+        """Returns what is to be done for a submission; None where nothing is, or where that is done already."""
+        folder = Path(self._coursedir.format_path(self._coursedir.submitted_directory, student, exercise.name))
+        submission = read_submission(folder, exercise.name)
+        by, last = self._by[exercise.name], self.ledger.last(exercise.name, student)
+        before = last.record if last else None
+        same = before is not None and before.submission_sha256 == submission.digest
+        earlier = _failures(before, again=same)
+        self._before[exercise.name, student] = before if same else None
+        unit = Unit(exercise, self._releases[exercise.name], student, submission, earlier, seed=self._seed)
+        if self._force:
+            return unit
+        if last and same and last.whole and self._holds(last.record, by, submission):
+            self._add(_grade_of(last.record, "graded before"))
+            return None
+        key = by.key(submission.digest, self._engine.environment)
+        if found := self.ledger.find(key, self._seed):
+            graded = _again(*found, exercise, earlier)
+            self._keep(exercise.name, student, submission, graded, "from an earlier result", began)
+            return None
+        if before and same and self._seed in (None, before.seed):
+            return replace(unit, known=self._known(before, by), seed=before.seed)
+        return unit
+
+    def _holds(self, record: Record, by: Fingerprint, submission: Submission) -> bool:
+        """Returns whether a record is of just this work, under just these conditions."""
+        return (
+            by.fits(record)
+            and record.environment.sha256 == self._engine.environment.sha256
+            and record.submitted == submitted_time(submission)
+            and self._seed in (None, record.seed)
+        )
+
+    def _known(self, before: Record, by: Fingerprint) -> Mapping[str, Verdict]:
+        """Returns the verdicts of a record that still hold, since only other criteria have changed."""
+        if (
+            before.release_sha256 != by.release
+            or before.environment.sha256 != self._engine.environment.sha256
+            or before.late_cell
+        ):
+            return {}
+        return {
+            verdict.criterion: verdict
+            for verdict in before.verdicts
+            if is_repeatable(verdict)
+            and before.criteria_sha256.get(verdict.criterion) == by.criteria.get(verdict.criterion)
+        }
+
+    def take(self, unit: Unit, came: Graded | Exception) -> None:
+        """Keeps what came of a unit."""
+        began = time.monotonic()
+        if isinstance(came, Exception):
+            self._add(_not_graded(unit.exercise.name, unit.student, came, began))
+            return
+        try:
+            self._keep(unit.exercise.name, unit.student, unit.submission, came, "graded", began - came.grade.seconds)
+        except Exception as error:  # noqa: BLE001 - the next submission is another matter
+            self._add(_not_graded(unit.exercise.name, unit.student, error, began))
+
+    def _keep(
+        self, exercise: str, student: str, submission: Submission, graded: Graded, state: Any, began: float
+    ) -> None:
+        record = self.ledger.keep(student, submission, graded, self._by[exercise], self._engine.environment)
+        before = self._before.pop((exercise, student), None)
+        changes = _changes(before, record) if before else []
+        self._add(replace(_grade_of(record, state), changes=changes, seconds=_since(began)))
+
+    def _add(self, grade: SubmissionGrade) -> None:
+        self.grades.append(grade)
+        self._on_grade(grade)
+
+
+def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[str, int]) -> Graded:
+    """Makes a new grade of an earlier result: the verdicts are the same, the hints are this student's next."""
+    import nbformat
+
+    criteria = exercise.acceptance.criteria
+    verdicts = [
+        with_points(
+            with_hint(verdict, criteria[verdict.criterion], earlier.get(verdict.criterion, 0)),
+            exercise.points[verdict.criterion],
+        )
+        for verdict in record.verdicts
+    ]
+    graded = nbformat.reads(notebook, as_version=4)
+    write_verdicts(graded, verdicts)
+    finish(graded)
+    grade = Grade(
+        exercise=record.exercise,
+        points=sum(verdict.points for verdict in verdicts),
+        max_points=sum(verdict.max_points for verdict in verdicts),
+        verdicts=verdicts,
+        seed=record.seed,
+        seconds=record.seconds,
+        weak_isolation=record.environment.weak_isolation,
+        memory=record.memory,
+        incidents=record.incidents,
+    )
+    return Graded(grade, nbformat.writes(graded), record.problems, record.stages)
+
+
+def _failures(record: Record | None, *, again: bool) -> dict[str, int]:
+    """Returns how many submissions in a row have failed each criterion, from a record; `again` leaves its own out."""
+    return {verdict.criterion: max(0, verdict.attempts - again) for verdict in (record.verdicts if record else [])}
+
+
+def _changes(before: Record, after: Record) -> list[str]:
+    """Says what is different in two grades of the same work."""
+    points = {verdict.criterion: verdict for verdict in before.verdicts}
+    changes = []
+    for verdict in after.verdicts:
+        old = points.get(verdict.criterion)
+        was = (old.points, old.max_points, old.state) if old else (0.0, 0.0, "not run")
+        if was != (verdict.points, verdict.max_points, verdict.state):
+            changes.append(
+                f"{verdict.criterion}: {was[0]:g} of {was[1]:g} ({was[2]}) → "
+                f"{verdict.points:g} of {verdict.max_points:g} ({verdict.state})"
+            )
+    return changes
+
+
+def _grade_of(record: Record, state: Any) -> SubmissionGrade:
+    return SubmissionGrade(
+        exercise=record.exercise,
+        student=record.student,
+        state=state,
+        points=record.points,
+        max_points=record.max_points,
+        verdicts=record.verdicts,
+        problems=record.problems,
+        weak_isolation=record.environment.weak_isolation,
+        seconds=record.seconds,
+    )
+
+
+def _not_graded(exercise: str, student: str, error: Exception, began: float) -> SubmissionGrade:
+    said = str(error) or type(error).__name__
+    return SubmissionGrade(exercise, student, "not graded", failure=said, seconds=_since(began))
 
 
 def _since(began: float) -> float:

@@ -14,8 +14,8 @@ from autograder.course.submissions import Submission, SubmittedCell
 _FLAGS = ("grade", "locked", "points", "solution", "task")
 
 
-def restored(release: Any, submission: Submission) -> Any:
-    """Returns the notebook to grade; its first cell lists what was found wrong with the submission, if anything was.
+def restored(release: Any, submission: Submission) -> tuple[Any, list[str]]:
+    """Returns the notebook to grade, and what was found wrong with the submission, which its first cell lists.
 
     A released cell that is missing is put back behind its predecessor. Where a cell is there more than once the first
     is the released one; the copies are cells of the student's own, executed like any other.
@@ -33,9 +33,10 @@ def restored(release: Any, submission: Submission) -> Any:
     for cell in cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    problems = list(dict.fromkeys(problems))
     if problems:
         cells.insert(0, _report(problems, next(ids)))
-    return new_notebook(cells=cells, metadata=deepcopy(release.metadata), nbformat=4, nbformat_minor=5)
+    return new_notebook(cells=cells, metadata=deepcopy(release.metadata), nbformat=4, nbformat_minor=5), problems
 
 
 def _merged(
@@ -104,7 +105,7 @@ def _report(problems: list[str], identity: str) -> Any:
     from nbformat.v4 import new_markdown_cell
 
     # HTML without a blank line, since names of files could be Markdown.
-    items = "\n".join(f"<li>{escape(problem, quote=False)}</li>" for problem in dict.fromkeys(problems))
+    items = "\n".join(f"<li>{escape(problem, quote=False)}</li>" for problem in problems)
     return new_markdown_cell(source=f"<b>About this submission</b>\n<ul>\n{items}\n</ul>", id=identity)
 
 

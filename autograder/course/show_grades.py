@@ -4,7 +4,8 @@ import sys
 from collections.abc import Sequence
 
 from autograder.console import make_console
-from autograder.course.grade_report import SubmissionGrade, table
+from autograder.course.grade_report import GradeReport, slowest, table
+from autograder.course.tally import Tally
 from autograder.exercises import Exercise
 from autograder.isolation_check import weakness
 
@@ -13,6 +14,7 @@ def grade_and_show(
     exercises: Sequence[Exercise],
     students: Sequence[str],
     *,
+    jobs: int | None,
     force: bool,
     seed: str | None,
     accept_weak_isolation: bool,
@@ -23,6 +25,7 @@ def grade_and_show(
     Args:
         exercises: Of one course.
         students: Whose; all if empty.
+        jobs: How many at a time; None for as many as there are cores.
         force: Also what is graded.
         seed: Of the inputs; None draws one.
         accept_weak_isolation: Grade also where a layer of the sandbox does not hold.
@@ -34,35 +37,41 @@ def grade_and_show(
     Raises:
         NoSubmissionError: There is no submission, or none of a student who was named.
         GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
+        RecordsError: The records cannot be used. Nothing was graded.
+        KeyFileError: The grader's key cannot be read or made. Nothing was graded.
         WeakIsolationError: A layer of the sandbox does not hold. Nothing was graded.
     """
-    from autograder.course.grade_submissions import grade_submissions
-    from autograder.grading import Grader
+    from autograder.course.grade_submissions import grade_submissions, submissions_of
+    from autograder.course.start import local_engine
 
-    errors = make_console(stderr=True)
-
-    def starts(exercise: str, student: str) -> None:
-        status.update(f"{exercise}: {student}")
-
-    def ended(grade: SubmissionGrade) -> None:
-        came = grade.failure or f"{grade.points:g} of {grade.max_points:g}"
-        lines = [f"{grade.exercise}: {grade.student}: {grade.state}: {came}"]
-        for line in [*lines, *(f"    {problem}" for problem in grade.problems)]:
-            errors.print(line, markup=False, highlight=False, soft_wrap=True)
-
+    pairs = submissions_of(exercises, students)
     with (
-        errors.status("trying the sandbox") as status,
-        Grader(seed=seed, accept_weak_isolation=accept_weak_isolation) as grader,
+        Tally(make_console(stderr=True)) as tally,
+        local_engine(jobs=jobs, seed=seed, accept_weak_isolation=accept_weak_isolation) as engine,
     ):
-        report = grade_submissions(exercises, students, grader, force=force, on_start=starts, on_grade=ended)
+        tally.begin(len(pairs))
+        report = grade_submissions(pairs, engine, force=force, seed=seed, on_start=tally.starts, on_grade=tally.ends)
     if as_json:
         sys.stdout.write(report.to_json() + "\n")
     else:
-        output = make_console()
-        output.print()
-        output.print(table(report))
-        if report.weak_isolation:
-            output.print(f"\n{weakness(report.weak_isolation)}", markup=False, highlight=False, soft_wrap=True)
+        _show(report)
     if report.interrupted:
         return 130
     return 0 if report.complete else 1
+
+
+def _show(report: GradeReport) -> None:
+    output = make_console()
+    output.print()
+    output.print(table(report))
+    lines = [f"{grade.exercise}: {grade.student}: {change}" for grade in report.submissions for change in grade.changes]
+    if lines:
+        lines = ["", "Changed, for the same work:", *(f"    {line}" for line in lines)]
+    counts = [f"{count} {state}" for state, count in report.counts.items()]
+    lines += ["", f"{', '.join(counts)}; {report.seconds:.1f} s"]
+    if slow := [f"{grade.student} ({grade.seconds:.1f} s)" for grade in slowest(report)]:
+        lines += [f"slowest: {', '.join(slow)}"]
+    if report.weak_isolation:
+        lines += ["", weakness(report.weak_isolation)]
+    for line in lines:
+        output.print(line, markup=False, highlight=False, soft_wrap=True)

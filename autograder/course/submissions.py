@@ -51,7 +51,7 @@ class Submission:
         files: The other files, by their path in the submission.
         submitted: When it was collected, in UTC, if the submission says.
         problems: What could not be read, a sentence each.
-        digest: Of the notebook, the files and the time: equal for equal submissions.
+        digest: Of the notebook, the files and the problems: equal for equal work, whenever it was handed in.
     """
 
     cells: list[SubmittedCell]
@@ -71,7 +71,7 @@ def read_submission(folder: Path, name: str) -> Submission:
     text, cells, files, submitted = b"", [], {}, None
     if folder.is_symlink():
         problems.append("The submission's folder is a link; nothing in it was read.")
-        return Submission([], {}, None, problems, _digest(b"", {}, None))
+        return Submission([], {}, None, problems, _digest(b"", {}, problems))
     try:
         text = _read_regular(folder / f"{name}.ipynb", f"{name}.ipynb", LARGEST_NOTEBOOK)
         cells = _cells(text, f"{name}.ipynb", problems)
@@ -82,12 +82,12 @@ def read_submission(folder: Path, name: str) -> Submission:
         submitted = _timestamp(folder / _TIMESTAMP)
     except _UnreadableError as error:
         problems.append(f"{error} The submission counts as in time.")
-    return Submission(cells, files, submitted, problems, _digest(text, files, submitted))
+    return Submission(cells, files, submitted, problems, _digest(text, files, problems))
 
 
-def _digest(notebook: bytes, files: dict[str, bytes], submitted: datetime | None) -> str:
+def _digest(notebook: bytes, files: dict[str, bytes], problems: list[str]) -> str:
     parts = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    whole = [hashlib.sha256(notebook).hexdigest(), sorted(parts.items()), str(submitted)]
+    whole = [hashlib.sha256(notebook).hexdigest(), sorted(parts.items()), problems]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()
 
 

@@ -12,6 +12,7 @@ from autograder.acceptance import Proxy, Work, criterion, equal, expect, fails_w
 HIDES: tuple[str, ...] = ("workbook.sandbox.kernel", "workbook.sandbox.process")
 HIDES += ("workbook.sandbox.outputs", "workbook.sandbox.capture", "workbook.sandbox.agent")
 PRELOAD = ("jsonschema", "jupyter_client")
+NEEDS = ("model",)
 
 LIMIT = 100_000  # characters of output that are kept
 CUT = "… [truncated]"

@@ -71,7 +71,7 @@ def check_cell(cell: SubmittedCell) -> None:
 def check_restored(submission: Submission, size: int) -> None:
     """The notebook to grade is valid, counts as released, and is not much larger than what it was made of."""
     before = deepcopy(RELEASE)
-    notebook = restored(RELEASE, submission)
+    notebook, _ = restored(RELEASE, submission)
     assert before == RELEASE, "the release was changed"
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)  # validating mends them
     nbformat.validate(notebook)

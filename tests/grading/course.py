@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from autograder.course.config import course_directory, load_config
+from autograder.course.engines import LocalEngine
+from autograder.course.fingerprint import environment
 from autograder.course.grade_report import GradeReport
-from autograder.course.grade_submissions import grade_submissions
+from autograder.course.grade_submissions import grade_submissions, submissions_of
+from autograder.course.records import Records
 from autograder.exercises import Exercise, find_exercises
 from autograder.notebooks import make_notebook
 
@@ -160,16 +163,16 @@ class Course:
                 cell["source"] = answers[grade_id(cell)]
         return notebook
 
-    def grade(self, grader: Any, *students: str, force: bool = False) -> GradeReport:
-        """Grades submissions in this process."""
-        return grade_submissions(
-            find_exercises(self.root),
-            students,
-            grader,
-            force=force,
-            on_start=lambda exercise, student: None,
-            on_grade=lambda grade: None,
-        )
+    def grade(self, grader: Any, *students: str, jobs: int = 1, **options: Any) -> GradeReport:
+        """Grades submissions in this process; the grader lives on."""
+        with LocalEngine(grader, environment(grader.weak_isolation), jobs=jobs) as engine:
+            return grade_submissions(
+                submissions_of(find_exercises(self.root), students),
+                engine,
+                on_start=lambda exercise, student: None,
+                on_grade=lambda grade: None,
+                **options,
+            )
 
     def feedback(self, student: str, name: str = NAME) -> str:
         """What nbgrader shows the student, as text of the page."""
@@ -181,10 +184,13 @@ class Course:
         return (self.root / "feedback" / student / name / f"{name}.html").read_text()
 
     def record(self, student: str, name: str = NAME) -> dict[str, Any]:
-        """The record of a graded submission."""
-        path = self.root / "autograded" / student / name / "verdicts.json"
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
+        """The last record of a graded submission."""
+        return self.records(student, name)[0]
+
+    def records(self, student: str, name: str = NAME) -> list[dict[str, Any]]:
+        """All records of a graded submission, the last one first."""
+        with Records(self.root) as records:
+            return [json.loads(record.to_json()) for record in records.all_of(name, student)]
 
     def autograder(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs `autograder` in the course's folder."""

@@ -23,6 +23,11 @@ class StandIn:
         self.seen: list[Any] = []
         self.files: list[dict[str, bytes]] = []
         self.fails_on = ""
+        self.seed = SEED
+        self.weak_isolation: list[str] = []
+
+    def abort(self) -> None:
+        pass
 
     def grade(
         self,
@@ -30,7 +35,10 @@ class StandIn:
         exercise: Exercise,
         *,
         files: Mapping[str, bytes] | None = None,
+        only: Any = None,  # noqa: ARG002 - the grader's signature
         earlier: Mapping[str, int] = {},
+        known: Mapping[str, Verdict] = {},
+        seed: str | None = None,
     ) -> Grade:
         from copy import deepcopy
 
@@ -57,11 +65,14 @@ class StandIn:
                     hint="" if done else "Write it.",
                     attempts=0 if done else earlier.get(settings["grade_id"], 0) + 1,
                 )
+                verdict = known.get(verdict.criterion, verdict)
                 verdicts.append(verdict)
                 data = {"text/plain": f"{verdict.points:g}", "text/html": verdict_html(verdict)}
                 cell.outputs = [new_output("execute_result", data=data)]
         earned = sum(verdict.points for verdict in verdicts)
-        return Grade(exercise.name, earned, sum(verdict.max_points for verdict in verdicts), verdicts, SEED, 0.1)
+        possible = sum(verdict.max_points for verdict in verdicts)
+        executed = [verdict.criterion for verdict in verdicts if verdict.criterion not in known]
+        return Grade(exercise.name, earned, possible, verdicts, seed or SEED, 0.1, executed=executed)
 
     def __enter__(self) -> "StandIn":
         return self

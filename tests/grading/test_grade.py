@@ -16,6 +16,7 @@ from filelock import FileLock
 from typer.testing import CliRunner
 
 from autograder.cli import app
+from autograder.course.gradebook import GradebookError
 from autograder.course.release import release
 from autograder.course.released import digest
 from autograder.exercises import Exercise
@@ -168,8 +169,6 @@ def test_students_may_have_any_name(course: Course, name: str) -> None:
 
 
 def test_a_locked_gradebook_is_said_and_nothing_is_lost(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
-    from autograder.course.gradebook import GradebookError
-
     monkeypatch.setattr("autograder.course.gradebook.PATIENCE", 0.2)
     course.submit("alice", course.solved())
     other = sqlite3.connect(course.root / "gradebook.db", isolation_level=None)
@@ -182,15 +181,18 @@ def test_a_locked_gradebook_is_said_and_nothing_is_lost(course: Course, monkeypa
 
 
 def test_two_programs_do_not_grade_at_once(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autograder.course.autograde.PATIENCE", 0.2)
+    monkeypatch.setattr("autograder.course.ledger.PATIENCE", 0.2)
     course.submit("alice", course.solved())
-    with FileLock(course.root / "gradebook.db.lock"):
-        (grade,) = course.grade(StandIn()).submissions
-    assert "another program is autograding" in grade.failure
+    with (
+        FileLock(course.root / "gradebook.db.lock"),
+        pytest.raises(GradebookError, match="another program is autograding"),
+    ):
+        course.grade(StandIn())
     assert course.grade(StandIn()).complete
 
 
 def test_off_linux_it_is_one_line(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    course.submit("alice", course.solved())
     monkeypatch.chdir(course.root)
     monkeypatch.setattr("sys.platform", "darwin")
     monkeypatch.setattr("autograder.isolation_check._all_hold", False)  # another test may have found it here
@@ -229,9 +231,7 @@ def test_a_run_that_is_ended_midway_is_taken_up_again(course: Course, boxes: Non
         text=True,
         start_new_session=True,
     ) as process:
-        record = course.root / "autograded" / "alice" / NAME / "verdicts.json"
-        bob = course.root / "autograded" / "bob" / NAME
-        wait_until(lambda: record.exists() and bob.exists())
+        wait_until(lambda: course.totals() == {"alice": 12})
         time.sleep(1)
         started = psutil.Process(process.pid).children(recursive=True)
         os.kill(process.pid, number)
@@ -243,13 +243,14 @@ def test_a_run_that_is_ended_midway_is_taken_up_again(course: Course, boxes: Non
         assert (report["interrupted"], report["complete"]) == (True, False)
         assert [grade["student"] for grade in report["submissions"]] == ["alice"]
     wait_until(lambda: not [child for child in started if child.is_running()])
-    before = record.read_text()
-    course.submit("bob", course.solved())
+    before = course.records("alice")
+    course.submit("bob", course.solved(add="def add(a, b): return b + a"))
     done = course.autograder("grade", "--json")
     assert done.returncode == 0, done.stderr
     states = {grade["student"]: grade["state"] for grade in json.loads(done.stdout)["submissions"]}
     assert states == {"alice": "graded before", "bob": "graded"}
-    assert record.read_text() == before
+    assert course.records("alice") == before
+    assert len(course.records("bob")) == 1
     assert course.totals() == {"alice": 12, "bob": 12}
 
 
@@ -260,7 +261,7 @@ def wait_until(holds: Any, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
-def test_the_stand_ins_seed_is_in_the_record_alone(course: Course) -> None:
+def test_the_seed_is_in_the_records_alone(course: Course) -> None:
     course.submit("alice", course.solved())
     course.grade(StandIn())
     course.feedback("alice")
@@ -269,7 +270,7 @@ def test_the_stand_ins_seed_is_in_the_record_alone(course: Course) -> None:
         for path in course.root.rglob("*")
         if path.is_file() and SEED.encode() in path.read_bytes()
     ]
-    assert holds == [f"autograded/alice/{NAME}/verdicts.json"]
+    assert holds == ["records.db"]
 
 
 def test_a_second_exercise_made_from_scratch(course: Course, boxes: None) -> None:
@@ -299,7 +300,8 @@ def test_a_second_exercise_made_from_scratch(course: Course, boxes: None) -> Non
 
 
 def snapshot(folder: Path) -> dict[Path, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("gradebook.db"))
+    databases = ("gradebook.db", "records.db")
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(databases))
     return {path: path.read_bytes() for path in files}
 
 

@@ -29,7 +29,7 @@ def test_nothing_of_the_reference_is_released(course: Course, exercise: Exercise
     (exercise.folder / "wrong" / "more" / "other.py").write_text("SECRET = 1")
     (exercise.folder / "__pycache__").mkdir()
     (exercise.folder / "__pycache__" / "acceptance.pyc").write_text("SECRET")
-    (exercise.folder / "verdicts.json").write_text("SECRET")
+    (exercise.folder / "records.db").write_text("SECRET")
     (exercise.folder / "data").mkdir()
     (exercise.folder / "data" / "table.bin").write_bytes(bytes(range(256)))
     assert release(exercise).problems == []

@@ -40,7 +40,7 @@ def handed_in(cells: list[Any]) -> Submission:
 
 
 def graded(cells: list[Any]) -> Any:
-    notebook = restored(RELEASE, handed_in(cells))
+    notebook, _ = restored(RELEASE, handed_in(cells))
     nbformat.validate(notebook)
     return notebook
 
@@ -83,7 +83,7 @@ def test_honest_work_is_kept_as_it_is() -> None:
 
 
 def test_nothing_handed_in_gives_the_release() -> None:
-    notebook = restored(RELEASE, Submission([], {}, None, ["It is not JSON."], ""))
+    notebook, _ = restored(RELEASE, Submission([], {}, None, ["It is not JSON."], ""))
     assert notebook.cells[1:] == RELEASE.cells
     assert "<li>It is not JSON.</li>" in report(notebook)
 
@@ -185,7 +185,7 @@ def test_ids_are_each_there_once() -> None:
 
 def test_a_problem_cannot_be_markup() -> None:
     problems = ["'<script>alert(1)</script>' is a link.", "'[x](javascript:x)' is a link."]
-    text = report(restored(RELEASE, Submission([], {}, None, problems, "")))
+    text = report(restored(RELEASE, Submission([], {}, None, problems, ""))[0])
     assert "<script>" not in text
     assert "\n\n" not in text  # up to a blank line Markdown leaves HTML alone
 

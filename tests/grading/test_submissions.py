@@ -233,4 +233,6 @@ def test_the_digest_is_of_all_that_was_handed_in(folder: Path) -> None:
     digests.add(read_submission(folder, NAME).digest)
     assert len(digests) == 5
     (folder / "timestamp.txt").write_text("2026-01-02 03:04:05 UTC")
-    assert read_submission(folder, NAME).digest not in digests  # late or not is a part of the grade
+    dated = read_submission(folder, NAME)
+    assert dated.digest in digests, "the work is the same, whenever it was handed in"
+    assert dated.submitted is not None

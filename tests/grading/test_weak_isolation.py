@@ -181,7 +181,7 @@ def test_nbgrader_goes_on_where_it_is_accepted_and_says_so(course: Course, place
 
 def assert_reported(course: Course) -> None:
     """In the record, the graded notebook and the feedback."""
-    assert course.record("alice")["weak_isolation"] == [FILTER]
+    assert course.record("alice")["environment"]["weak_isolation"] == [FILTER]
     first = course.autograded("alice")["cells"][0]
     assert f"did not hold: {FILTER}." in "".join(first["source"])
     assert f"did not hold: {FILTER}." in course.feedback("alice")
@@ -212,7 +212,7 @@ def test_where_all_holds_nothing_is_said(course: Course, boxes: None) -> None:
     with Grader() as grader:
         report = course.grade(grader)
     assert (
-        report.weak_isolation == report.submissions[0].weak_isolation == course.record("alice")["weak_isolation"] == []
+        report.weak_isolation == report.submissions[0].weak_isolation == course.record("alice")["environment"]["weak_isolation"] == []
     )
     assert "weak isolation" not in json.dumps(course.autograded("alice"))
     assert cell_of(course.autograded("alice"), "adds-up")["outputs"]

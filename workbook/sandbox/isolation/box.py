@@ -46,6 +46,7 @@ class Box:
     Attributes:
         pid: The worker's process, as this machine numbers it.
         group: Its control group.
+        peak_memory: Bytes that all in it have used together at most, once it is closed; 0 where no control group tells.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Box:
         self._status, self._init, self._worker = status, init, worker
         self.group, self._limits, self._on_close = group, limits, on_close
         self.pid, self._init_pid = _pid(worker), _pid(init)
+        self.peak_memory = 0
         self._reason: str | None = None
         self._output: list[tuple[str, bytes]] = []
         self._output_left = limits.output
@@ -214,6 +216,7 @@ class Box:
             self._reason = self._reason or "closed"
             try:
                 self._kill()
+                self.peak_memory = self.group.peak_memory()
                 self.group.remove()
             finally:
                 self._channel.close()

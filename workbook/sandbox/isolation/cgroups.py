@@ -39,6 +39,13 @@ class Group:
         counts = dict(line.split() for line in events.read_text().splitlines())
         return int(counts.get("oom_kill", 0)) > 0
 
+    def peak_memory(self) -> int:
+        """Bytes that its processes have used together at most; 0 where the kernel does not tell."""
+        file = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
+        with suppress(KeyError, FileNotFoundError):  # version 2 has it since Linux 5.19
+            return int((self.folders["memory"] / file).read_text())
+        return 0
+
     def remove(self) -> None:
         """Removes the groups, which no process may be in any more.
 

@@ -1,0 +1,200 @@
+"""Where grades are kept: the records, the graded notebooks, the gradebook. They are written in this order.
+
+So every grade in the gradebook has a record, at any moment. A run that is killed between two of these is taken up
+again: what is not in all three places is no finished grade, and writing it again changes nothing that was right.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from autograder.course.fingerprint import Fingerprint
+from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook
+from autograder.course.record import Environment, Record
+from autograder.course.records import Records, notebook_digest
+from autograder.course.scores import Scores
+from autograder.course.signing import Key
+from autograder.course.submissions import Submission
+from autograder.course.unit import Graded
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The last record of a student, where its signature holds.
+
+    Attributes:
+        record: The record.
+        whole: Whether the graded notebook and the gradebook are as it says.
+    """
+
+    record: Record
+    whole: bool
+
+
+class Ledger:
+    """The grades of a course. A context manager; while it is open no other program grades in this course."""
+
+    def __init__(self, coursedir: Any, config: Any, key: Key) -> None:
+        """Takes nbgrader's CourseDirectory and configuration, and the grader's key."""
+        self._coursedir, self._config, self._key = coursedir, config, key
+        self._root = Path(coursedir.root)
+        self._scores_of: dict[str, dict[str, dict[str, float | None]]] = {}
+
+    def __enter__(self) -> Self:
+        """Opens it.
+
+        Raises:
+            GradebookError: Another program is grading, or the gradebook cannot be used.
+            autograder.course.records.RecordsError: The records cannot be used.
+        """
+        with ExitStack() as stack:
+            try:
+                lock = FileLock(self._root / "gradebook.db.lock").acquire(timeout=PATIENCE)
+            except Timeout:
+                raise GradebookError(
+                    f"another program is autograding in {self._root}: try again when it is done"
+                ) from None
+            stack.enter_context(lock)
+            self._records = stack.enter_context(Records(self._root))
+            self._scores = Scores(stack.enter_context(open_gradebook(self._coursedir)), self._config)
+            self._until_end = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._until_end.close()
+
+    def last(self, exercise: str, student: str) -> Kept | None:
+        """Returns a student's last record; None where there is none that this key has signed."""
+        record = self._records.latest_of(exercise, student)
+        if record is None or (record.student, record.exercise) != (student, exercise):
+            return None
+        if not self._key.has_signed(record):
+            return None
+        if exercise not in self._scores_of:  # once: this program alone changes them from here on
+            self._scores_of[exercise] = self._scores.of(exercise)
+        scores = self._scores_of[exercise].get(student, {})
+        entered = all(scores.get(verdict.criterion) == verdict.points for verdict in record.verdicts)
+        return Kept(record, entered and self._notebook_is_there(record))
+
+    def _notebook_is_there(self, record: Record) -> bool:
+        try:
+            data = (self.folder(record.exercise, record.student) / f"{record.exercise}.ipynb").read_bytes()
+        except OSError:
+            return False
+        return notebook_digest(data) == record.notebook_sha256
+
+    def find(self, key: str, seed: str | None) -> tuple[Record, str] | None:
+        """Returns a result that can be used again, with its graded notebook; None where there is none.
+
+        Args:
+            key: Of the result.
+            seed: Of its inputs; None for any.
+        """
+        record = self._records.find(key)
+        if record is None or (seed and record.seed != seed) or not self._key.has_signed(record):
+            return None
+        notebook = self._records.notebook(record.notebook_sha256)
+        return None if notebook is None else (record, notebook)
+
+    def keep(
+        self,
+        student: str,
+        submission: Submission,
+        graded: Graded,
+        by: Fingerprint,
+        environment: Environment,
+    ) -> Record:
+        """Keeps a grade, in all places.
+
+        Args:
+            student: Whose it is.
+            submission: What was graded.
+            graded: What came of it.
+            by: What it was graded by.
+            environment: Where.
+
+        Raises:
+            autograder.course.records.RecordsError: It could not be recorded.
+            GradebookError: It could not be entered.
+            OSError: The graded notebook could not be written.
+        """
+        import nbformat
+
+        grade = graded.grade
+        record = self._key.sign(
+            Record(
+                student=student,
+                exercise=by.exercise,
+                graded=datetime.now(UTC).isoformat(timespec="seconds"),
+                submission_sha256=submission.digest,
+                submitted=submitted_time(submission),
+                release_sha256=by.release,
+                criteria_sha256=by.criteria,
+                environment=environment,
+                seed=grade.seed,
+                points=grade.points,
+                max_points=grade.max_points,
+                verdicts=grade.verdicts,
+                problems=graded.problems,
+                incidents=grade.incidents,
+                notebook_sha256=notebook_digest(graded.notebook),
+                seconds=grade.seconds,
+                stages=graded.stages,
+                memory=grade.memory,
+                executed=grade.executed,
+                late_cell=grade.late_cell,
+            )
+        )
+        key = by.key(submission.digest, environment)
+        self._records.add(record, graded.notebook, key=key, repeatable=grade.repeatable)
+        self._write_folder(record, submission.files, graded.notebook)
+        notebook = nbformat.reads(graded.notebook, as_version=4)
+        self._scores.enter(record.exercise, student, notebook, submission.submitted)
+        return record
+
+    def folder(self, exercise: str, student: str) -> Path:
+        """Returns where a student's graded notebook of an exercise is."""
+        return Path(self._coursedir.format_path(self._coursedir.autograded_directory, student, exercise))
+
+    def _write_folder(self, record: Record, files: Mapping[str, bytes], notebook: str) -> None:
+        """Replaces a folder in `autograded/`: it is made beside, and put in its place in one step."""
+        place, name = self.folder(record.exercise, record.student), f"{record.exercise}.ipynb"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for left in place.parent.glob(f".{record.exercise}-*"):  # by a run that was killed
+            shutil.rmtree(left)
+        made = Path(tempfile.mkdtemp(prefix=f".{record.exercise}-", dir=place.parent))
+        try:
+            made.chmod(0o755)
+            others = {one: data for one, data in files.items() if PurePosixPath(one).parts[0] != name}
+            for one, data in {**others, name: notebook.encode()}.items():
+                (made / one).parent.mkdir(parents=True, exist_ok=True)
+                (made / one).write_bytes(data)
+                (made / one).chmod(self._mode)
+            if place.exists():
+                shutil.move(place, made.with_name(f"{made.name}-old"))
+            made.rename(place)
+            shutil.rmtree(made.with_name(f"{made.name}-old"), ignore_errors=True)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+
+    @cached_property
+    def _mode(self) -> int:
+        """Permissions of graded files, as nbgrader gives them."""
+        return 0o664 if self._coursedir.groupshared else 0o444
+
+
+def submitted_time(submission: Submission) -> str:
+    """Returns when it was handed in, as records have it."""
+    return submission.submitted.isoformat() if submission.submitted else ""
