@@ -172,6 +172,7 @@ def _criteria(graded: list[Submission], asks: dict[str, str]) -> list[CriterionR
                 passed=states["passed"],
                 failed=states["failed"],
                 not_run=states["not run"],
+                cut_short=sum(verdict.cut_short for _, verdict in given),
                 broke=sum(verdict.broke for _, verdict in given),
                 wrong=group_wrong((student, verdict) for student, verdict in given if verdict.state == "failed"),
             )

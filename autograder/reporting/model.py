@@ -116,6 +116,7 @@ class CriterionResult:
         passed: how many submissions met it.
         failed: how many did not.
         not_run: for how many it could not be run.
+        cut_short: how often a time limit or the end of a process ended it: another time it may come out otherwise.
         broke: how often the criterion itself raised an exception: its author should look at it.
         wrong: what students got wrong, what is most frequent first.
     """
@@ -126,6 +127,7 @@ class CriterionResult:
     passed: int
     failed: int
     not_run: int
+    cut_short: int
     broke: int
     wrong: list[Misunderstanding]
 

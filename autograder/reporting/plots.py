@@ -182,6 +182,4 @@ def _themed(svg: str) -> str:
 
 def _mark(axes: "Axes", place: float, text: str) -> None:
     axes.axvline(place, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
-    axes.annotate(
-        text, (place, 1), xycoords=("data", "axes fraction"), xytext=(3, 2), textcoords="offset points", ha="center"
-    )
+    axes.set_title(text, loc="right", fontsize=9, fontweight="normal", color=_MUTED)

@@ -103,9 +103,10 @@ def test_criteria_that_cannot_be_read_are_no_end(one_student: Path) -> None:
     assert [one.asks for one in exercise.criteria] == [""] * 6
 
 
-def test_criterion_that_broke_is_told(course: Path) -> None:
+def test_criterion_that_broke_or_was_cut_short_is_told(course: Path) -> None:
     record = record_of("Ada", FIRST, "empty", random.Random(0))
-    broken = replace(record.verdicts[0], broke=True)
+    broken = replace(record.verdicts[0], broke=True, cut_short=True)
     add(course, replace(record, verdicts=[broken, *record.verdicts[1:]]))
     criteria = report_on(course).exercises[0].criteria
     assert {one.criterion: one.broke for one in criteria if one.broke} == {broken.criterion: 1}
+    assert {one.criterion: one.cut_short for one in criteria if one.cut_short} == {broken.criterion: 1}

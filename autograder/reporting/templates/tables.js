@@ -8,8 +8,12 @@ const options = {
   layout: { topStart: "search", topEnd: null, bottomStart: "info", bottomEnd: ["pageLength", "paging"] },
   language: { search: "", searchPlaceholder: "search", info: "_START_ to _END_ of _TOTAL_", lengthMenu: "_MENU_ a page" },
 };
+const bare = { topStart: null, topEnd: null, bottomStart: null, bottomEnd: null };
 const shown = [];
-const apply = (table) => shown.push(new DataTable(table, options));
+const apply = (table) => {
+  const few = table.tBodies[0].rows.length <= 15;
+  shown.push(new DataTable(table, few ? { ...options, layout: bare } : options));
+};
 
 for (const table of document.querySelectorAll("table.sortable")) {
   const fold = table.closest("details:not([open])");
