@@ -322,7 +322,18 @@ def _left(before: Footprint, after: Footprint) -> list[str]:
     return left + [f"socket {path}" for path in sorted(after.sockets - before.sockets)]
 
 
-_REPR = reprlib.Repr()
+class _Repr(reprlib.Repr):
+    """Shows values in a line. Of a tensor: torch's own way would take most of the time of many a criterion."""
+
+    def repr_Tensor(self, tensor: Any, _level: int) -> str:  # noqa: N802 - reprlib takes the class's name
+        numbers = tensor.detach().flatten()[: self.maxlist].tolist()
+        shown = [f"{number:.6g}" if isinstance(number, float) else str(number) for number in numbers]
+        more = ", …" if tensor.numel() > len(shown) else ""
+        shape = " × ".join(map(str, tensor.shape)) or "a number"
+        return f"tensor({shape}, {str(tensor.dtype).removeprefix('torch.')}: {', '.join(shown)}{more})"
+
+
+_REPR = _Repr()
 _REPR.maxstring = _REPR.maxother = 300
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
 

@@ -156,9 +156,14 @@ class _Run:
         unit = Unit(exercise, self._releases[exercise.name], student, submission, earlier, seed=self._seed)
         if self._force:
             return unit
-        if last and same and last.whole and self._holds(last.record, by, submission):
-            self._add(_grade_of(last.record, "graded before"))
-            return None
+        if last and same and self._holds(last.record, by, submission):
+            if last.whole:
+                self._add(_grade_of(last.record, "graded before"))
+                return None
+            if notebook := self.ledger.notebook(last.record):  # a run was killed, or the gradebook is another
+                self.ledger.enter(last.record, submission, notebook)
+                self._add(replace(_grade_of(last.record, "from an earlier result"), seconds=_since(began)))
+                return None
         key = by.key(submission.digest, self._engine.environment)
         if found := self.ledger.find(key, self._seed):
             graded = _again(*found, exercise, earlier)
@@ -218,7 +223,7 @@ class _Run:
 
 def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[str, int]) -> Graded:
     """Makes a new grade of an earlier result: the verdicts are the same, the hints are this student's next."""
-    import nbformat
+    from nbformat import v4
 
     criteria = exercise.acceptance.criteria
     verdicts = [
@@ -228,7 +233,7 @@ def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[s
         )
         for verdict in record.verdicts
     ]
-    graded = nbformat.reads(notebook, as_version=4)
+    graded = v4.reads(notebook)
     write_verdicts(graded, verdicts)
     finish(graded)
     grade = Grade(
@@ -242,7 +247,7 @@ def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[s
         memory=record.memory,
         incidents=record.incidents,
     )
-    return Graded(grade, nbformat.writes(graded), record.problems, record.stages)
+    return Graded(grade, v4.writes(graded), record.problems, record.stages)
 
 
 def _failures(record: Record | None, *, again: bool) -> dict[str, int]:

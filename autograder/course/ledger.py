@@ -104,7 +104,7 @@ class Ledger:
         record = self._records.find(key)
         if record is None or (seed and record.seed != seed) or not self._key.has_signed(record):
             return None
-        notebook = self._records.notebook(record.notebook_sha256)
+        notebook = self.notebook(record)
         return None if notebook is None else (record, notebook)
 
     def keep(
@@ -129,8 +129,6 @@ class Ledger:
             GradebookError: It could not be entered.
             OSError: The graded notebook could not be written.
         """
-        import nbformat
-
         grade = graded.grade
         record = self._key.sign(
             Record(
@@ -158,10 +156,24 @@ class Ledger:
         )
         key = by.key(submission.digest, environment)
         self._records.add(record, graded.notebook, key=key, repeatable=grade.repeatable)
-        self._write_folder(record, submission.files, graded.notebook)
-        notebook = nbformat.reads(graded.notebook, as_version=4)
-        self._scores.enter(record.exercise, student, notebook, submission.submitted)
+        self.enter(record, submission, graded.notebook)
         return record
+
+    def enter(self, record: Record, submission: Submission, notebook: str) -> None:
+        """Puts a grade that is recorded where people look for it: in `autograded/` and in the gradebook.
+
+        Raises:
+            GradebookError: It could not be entered.
+            OSError: The graded notebook could not be written.
+        """
+        from nbformat import v4
+
+        self._write_folder(record, submission.files, notebook)
+        self._scores.enter(record.exercise, record.student, v4.reads(notebook), submission.submitted)
+
+    def notebook(self, record: Record) -> str | None:
+        """Returns the graded notebook of a record, as it was recorded; None where it is not there."""
+        return self._records.notebook(record.notebook_sha256)
 
     def folder(self, exercise: str, student: str) -> Path:
         """Returns where a student's graded notebook of an exercise is."""

@@ -49,19 +49,9 @@ class Scores:
 
     def of(self, exercise: str) -> dict[str, dict[str, float | None]]:
         """Returns the judge's scores of an exercise, by student and cell."""
-        from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
-
-        rows = (
-            self._gradebook.db.query(SubmittedAssignment.student_id, BaseCell.name, Grade.auto_score)
-            .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
-            .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
-            .join(BaseCell, BaseCell.id == Grade.cell_id)
-            .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
-            .filter(Assignment.name == exercise)
-        )
         scores: dict[str, dict[str, float | None]] = {}
-        for student, cell, score in rows:
-            scores.setdefault(student, {})[cell] = score
+        for row in rows_of(self._gradebook, exercise):
+            scores.setdefault(row.student_id, {})[row.name] = row.auto_score
         return scores
 
     @contextmanager
@@ -84,6 +74,24 @@ class Scores:
         finally:
             session.commit = commit
             session.expunge_all()  # memory is not to grow with the class
+
+
+def rows_of(gradebook: Any, exercise: str) -> Any:
+    """Returns a row for each graded cell of each submission: student_id, name, auto_score, manual_score, extra_credit.
+
+    One query for all of them: nbgrader's own ways take one for each cell.
+    """
+    from nbgrader.api import Assignment, BaseCell, Grade, SubmittedAssignment, SubmittedNotebook
+
+    columns = (Grade.auto_score, Grade.manual_score, Grade.extra_credit)
+    return (
+        gradebook.db.query(SubmittedAssignment.student_id, BaseCell.name, *columns)
+        .join(SubmittedNotebook, SubmittedNotebook.assignment_id == SubmittedAssignment.id)
+        .join(Grade, Grade.notebook_id == SubmittedNotebook.id)
+        .join(BaseCell, BaseCell.id == Grade.cell_id)
+        .join(Assignment, Assignment.id == SubmittedAssignment.assignment_id)
+        .filter(Assignment.name == exercise)
+    )
 
 
 class _Save(SaveAutoGrades):  # type: ignore[misc]

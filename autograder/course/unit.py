@@ -73,7 +73,7 @@ def grade_unit(grader: "Grader", unit: Unit, config: Any = None, only: Collectio
         autograder.exercises.ExerciseError: The exercise is not as it must be.
         workbook.sandbox.isolation.server.IsolationError: No box can be made: nothing was executed.
     """
-    import nbformat
+    from nbformat import v4
 
     stages = Stages()
     with stages("restore"):
@@ -89,7 +89,7 @@ def grade_unit(grader: "Grader", unit: Unit, config: Any = None, only: Collectio
     )
     with stages("write"):
         finish(notebook, config)
-        text = nbformat.writes(notebook)
+        text = v4.writes(notebook)
     return Graded(grade, text, problems, {**grade.stages, **stages.rounded()})
 
 

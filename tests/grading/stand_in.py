@@ -5,7 +5,7 @@ from typing import Any
 
 from autograder.exercises import Exercise, is_judged
 from autograder.grading import Grade, verdict_html
-from autograder.judge import Verdict
+from autograder.judge import Verdict, with_hint
 
 SEED = "5eed" * 8
 
@@ -55,15 +55,17 @@ class StandIn:
                 solution = cell.source
             elif is_judged(cell):
                 done, points = "NotImplementedError" not in solution, float(settings["points"])
-                verdict = Verdict(
-                    settings["grade_id"],
-                    "passed" if done else "failed",
-                    float(done),
-                    points=points * done,
-                    max_points=points,
-                    message="" if done else "raised NotImplementedError",
-                    hint="" if done else "Write it.",
-                    attempts=0 if done else earlier.get(settings["grade_id"], 0) + 1,
+                verdict = with_hint(
+                    Verdict(
+                        settings["grade_id"],
+                        "passed" if done else "failed",
+                        float(done),
+                        points=points * done,
+                        max_points=points,
+                        message="" if done else "raised NotImplementedError",
+                    ),
+                    exercise.acceptance.criteria[settings["grade_id"]],
+                    earlier.get(settings["grade_id"], 0),
                 )
                 verdict = known.get(verdict.criterion, verdict)
                 verdicts.append(verdict)

@@ -212,7 +212,10 @@ def test_where_all_holds_nothing_is_said(course: Course, boxes: None) -> None:
     with Grader() as grader:
         report = course.grade(grader)
     assert (
-        report.weak_isolation == report.submissions[0].weak_isolation == course.record("alice")["environment"]["weak_isolation"] == []
+        report.weak_isolation
+        == report.submissions[0].weak_isolation
+        == course.record("alice")["environment"]["weak_isolation"]
+        == []
     )
     assert "weak isolation" not in json.dumps(course.autograded("alice"))
     assert cell_of(course.autograded("alice"), "adds-up")["outputs"]
