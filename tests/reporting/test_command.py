@@ -1,5 +1,6 @@
 """The command as somebody at a terminal or a program meets it."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from autograder.reporting import model
 from tests.reporting.conftest import FIRST
 from tests.reporting.sample import HOSTILE, make_class, names_of
 
+KINDS = [kind for kind in vars(model).values() if dataclasses.is_dataclass(kind) and kind.__module__ == model.__name__]
 COMMAND = Path(sys.executable).with_name("autograder")
 
 
@@ -39,6 +42,12 @@ def test_json_is_what_help_documents(course: Path) -> None:
     for name in fields(found):
         assert f"      {name}: " in documented, name
     assert "the seed of" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_field_is_documented_where_it_is(kind: type[Any]) -> None:
+    for field in dataclasses.fields(kind):
+        assert f"    {field.name}: " in (kind.__doc__ or ""), field.name
 
 
 def fields(found: Any) -> set[str]:
