@@ -1,6 +1,6 @@
 """`autograder grade`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,6 +17,9 @@ formgrader grade in the same way.
 Where the sandbox lacks a layer that it needs on this machine (see `autograder doctor`), nothing is graded.
 --accept-weak-isolation grades all the same; reports, records and graded notebooks then name the layers. For nbgrader,
 SandboxedAutograde.accept_weak_isolation does, in nbgrader_config.py or as an option.
+
+--engine ray grades on the Ray cluster that RAY_ADDRESS names, or else on a Ray of its own on this machine; --jobs then
+bounds how many submissions are under way on the cluster. See docs/ray.md.
 
 Exit status: 0 if every submission is graded, whatever its points; 1 if one could not be; 2 for an exercise or a
 submission that does not exist; 130 after Ctrl-C.
@@ -50,11 +53,15 @@ def grade(
         bool,
         typer.Option("--accept-weak-isolation", help="Grade also where a layer of the sandbox does not hold."),
     ] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where: on this machine, or on a Ray cluster.")
+    ] = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Grades submissions."""
     from autograder.course.grade_submissions import NoSubmissionError
     from autograder.course.gradebook import GradebookError
+    from autograder.course.ray_engine import ClusterError
     from autograder.course.records import RecordsError
     from autograder.course.show_grades import grade_and_show
     from autograder.course.signing import KeyFileError
@@ -71,9 +78,10 @@ def grade(
             seed=seed,
             accept_weak_isolation=accept_weak_isolation,
             as_json=as_json,
+            engine=engine,
         )
     except (UnknownNameError, NoSubmissionError) as error:
         end(str(error), 2)
-    except (GradebookError, RecordsError, KeyFileError, WeakIsolationError, OSError) as error:
+    except (GradebookError, RecordsError, KeyFileError, WeakIsolationError, ClusterError, OSError) as error:
         end(str(error), 1)
     raise typer.Exit(status)

@@ -3,18 +3,19 @@
 Nothing of the course lies on that machine, so an exercise is sent whole, as bytes. No student's name is sent.
 """
 
-import atexit
+import pickle
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autograder.course.engines import LocalEngine
 from autograder.course.record import Environment
 from autograder.course.submissions import Submission
 from autograder.course.unit import Graded, Unit
@@ -96,63 +97,66 @@ class Came:
 
 
 class Workplace:
-    """A process's engine, and the exercises that it has got. Threads may share it."""
+    """What a process grades in: an engine, and the exercises that it has got. Threads may share it."""
 
     def __init__(self, terms: Terms, jobs: int | None) -> None:
-        """Starts the engine; it ends with the process.
+        """Starts nothing yet.
 
         Args:
             terms: Of the run.
             jobs: How many submissions are graded at a time; None for as many as there are cores.
+        """
+        self.exercises: dict[str, tuple[Exercise, Any]] = {}
+        self._terms, self._jobs = terms, jobs
+        self._stack, self._preparing = ExitStack(), threading.Lock()
+        self._engine: LocalEngine | None = None
+
+    def grade(self, parcel: Parcel, job: Job) -> Came:
+        """Grades a submission. The first one starts the engine; it ends with this process, in whatever way that does.
 
         Raises:
             WeakIsolationError: A layer of the sandbox does not hold here.
+            OSError: There is no room for the exercise.
         """
+        with self._preparing:
+            engine = self._engine = self._engine or self._start()
+            if parcel.name not in self.exercises:
+                self.exercises[parcel.name] = self._unpack(parcel)
+        exercise, release = self.exercises[parcel.name]
+        unit = Unit(exercise, release, "", job.submission, job.earlier, job.known, job.seed)
+        ((_, graded),) = engine.run([unit], lambda _: None)
+        if isinstance(graded, Exception):
+            graded = _sendable(graded)
+        return Came(graded, engine.environment, socket.gethostname())
+
+    def _start(self) -> LocalEngine:
         from traitlets.config import Config
 
         from autograder.course.start import local_engine
 
-        # A cluster's daemons block it, and with it all that they start: but it is how a box's cell is interrupted.
+        # A cluster's daemons block it, and so do all that they start; but a cell in a box is interrupted by it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        self._stack, self._unpacking = ExitStack(), threading.Lock()
+        starting = local_engine(
+            jobs=self._jobs,
+            seed=None,  # each job has its own
+            accept_weak_isolation=self._terms.accept_weak_isolation,
+            config=Config(self._terms.config),
+        )
         try:
-            self._engine = self._stack.enter_context(
-                local_engine(
-                    jobs=jobs,
-                    seed=None,
-                    accept_weak_isolation=terms.accept_weak_isolation,
-                    config=Config(terms.config),
-                )
-            )
+            engine = self._stack.enter_context(starting)
         except WeakIsolationError as error:
             raise WeakIsolationError(f"{socket.gethostname()}: {error}") from error
-        atexit.register(self.close)
-        self._root = vanishing_folder()
-        self.exercises: dict[str, tuple[Exercise, Any]] = {}
+        self._root = self._stack.enter_context(vanishing_folder())
+        return engine
 
-    def grade(self, parcel: Parcel, job: Job) -> Came:
-        """Grades a submission.
-
-        Raises:
-            OSError: There is no room for the exercise.
-        """
-        exercise, release = self._unpacked(parcel)
-        unit = Unit(exercise, release, "", job.submission, job.earlier, job.known, job.seed)
-        ((_, graded),) = self._engine.run([unit], lambda _: None)
-        return Came(graded, self._engine.environment, socket.gethostname())
-
-    def _unpacked(self, parcel: Parcel) -> tuple[Exercise, Any]:
+    def _unpack(self, parcel: Parcel) -> tuple[Exercise, Any]:
         import nbformat
 
-        with self._unpacking:
-            if parcel.name not in self.exercises:
-                for name, data in parcel.files.items():
-                    path = self._root / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(data)
-                exercise = Exercise(self._root / "solutions" / parcel.name)
-                self.exercises[parcel.name] = exercise, nbformat.reads(parcel.release, as_version=4)
-            return self.exercises[parcel.name]
+        for name, data in parcel.files.items():
+            path = self._root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return Exercise(self._root / "solutions" / parcel.name), nbformat.reads(parcel.release, as_version=4)
 
     def close(self) -> None:
         """Ends the engine and all that it has started."""
@@ -179,16 +183,20 @@ def grade_alone(parcel: Parcel, job: Job, terms: Terms) -> Came:
     return _here.grade(parcel, job)
 
 
-def vanishing_folder() -> Path:
-    """Makes a temporary folder that is removed when this process ends, in whatever way: clusters kill theirs."""
+def _sendable(error: Exception) -> Exception:
+    """Returns an error as it is, if it survives being sent; else one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - what a class does there is its own affair
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+@contextmanager
+def vanishing_folder() -> Iterator[Path]:
+    """Makes a temporary folder that is removed with the block or with this process: clusters just kill theirs."""
     folder = tempfile.mkdtemp(prefix="workbook-exercises-")
-    # Waits for this process's end of the pipe to close. As nobody's child it is not killed along with this process.
+    # It waits for this process's end of the pipe to close. As nobody's child it is not killed along with this process.
     waiting = 'exec 3<&0; { cat <&3; rm -rf -- "$0"; } > /dev/null 2>&1 &'
-    process = subprocess.Popen(["sh", "-c", waiting, folder], stdin=subprocess.PIPE, start_new_session=True)
-    process.wait()
-    _pipes.append(process.stdin)
-    return Path(folder)
-
-
-_pipes: list[Any] = []
-"""They close with this process."""
+    with subprocess.Popen(["sh", "-c", waiting, folder], stdin=subprocess.PIPE, start_new_session=True):
+        yield Path(folder)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 from autograder.console import make_console
 from autograder.course.grade_report import GradeReport, slowest, table
@@ -19,6 +20,7 @@ def grade_and_show(
     seed: str | None,
     accept_weak_isolation: bool,
     as_json: bool,
+    engine: Literal["local", "ray"] = "local",
 ) -> int:
     """Grades submissions (see `autograder.course.grade_submissions`).
 
@@ -30,6 +32,7 @@ def grade_and_show(
         seed: Of the inputs; None draws one.
         accept_weak_isolation: Grade also where a layer of the sandbox does not hold.
         as_json: Print the report as JSON.
+        engine: Where: on this machine, or on a Ray cluster.
 
     Returns:
         The exit status: 0 if every submission is graded, 1 if not, 130 after Ctrl-C.
@@ -40,17 +43,20 @@ def grade_and_show(
         RecordsError: The records cannot be used. Nothing was graded.
         KeyFileError: The grader's key cannot be read or made. Nothing was graded.
         WeakIsolationError: A layer of the sandbox does not hold. Nothing was graded.
+        ClusterError: There is no cluster to grade on. Nothing was graded.
     """
     from autograder.course.grade_submissions import grade_submissions, submissions_of
-    from autograder.course.start import local_engine
+    from autograder.course.start import local_engine, ray_engine
 
     pairs = submissions_of(exercises, students)
     with (
         Tally(make_console(stderr=True)) as tally,
-        local_engine(jobs=jobs, seed=seed, accept_weak_isolation=accept_weak_isolation) as engine,
+        (ray_engine if engine == "ray" else local_engine)(
+            jobs=jobs, seed=seed, accept_weak_isolation=accept_weak_isolation
+        ) as works,
     ):
         tally.begin(len(pairs))
-        report = grade_submissions(pairs, engine, force=force, seed=seed, on_start=tally.starts, on_grade=tally.ends)
+        report = grade_submissions(pairs, works, force=force, seed=seed, on_start=tally.starts, on_grade=tally.ends)
     if as_json:
         sys.stdout.write(report.to_json() + "\n")
     else:
