@@ -8,11 +8,11 @@ PORT ?= 8888
 BIN := $(abspath $(VENV))/bin
 # Tools call each other by name, so the environment's come first on the PATH.
 IN_VENV = PATH="$(BIN):$$PATH"
-LINTED := workbook autograder requirements tests nbgrader_config.py $(wildcard chapters solutions)
-TYPED := workbook autograder requirements tests $(wildcard chapters/*.py solutions/*/*.py)
+LINTED := workbook autograder benchmarks requirements tests nbgrader_config.py $(wildcard chapters solutions)
+TYPED := workbook autograder benchmarks requirements tests $(wildcard chapters/*.py solutions/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint run notebooks attacks lock check-locks clean
+.PHONY: help setup lab test lint run notebooks attacks bench-grading lock check-locks clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ attacks: setup ## Attack the grader, on an exercise of each shape, and write the
 	@$(IN_VENV) python -m tests.attacks.course build/attacks
 	@cd build/attacks && $(IN_VENV) autograder matrix --attacks all --json > ../attacks.json
 	@$(IN_VENV) python -m autograder.attacking.document build/attacks.json docs/grading.md
+
+bench-grading: setup ## Measure how fast submissions are graded, against stock nbgrader (about 6 min)
+	@$(IN_VENV) python -m benchmarks.grading
 
 lock: setup ## Resolve the dependencies in pyproject.toml anew and write the locks
 	@$(IN_VENV) python -m requirements.lock

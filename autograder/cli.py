@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autograder.commands import check, doctor, grade, matrix, notebooks, release, report, run
+from autograder.commands import check, doctor, grade, matrix, notebooks, release, report, run, verify
 
 app = typer.Typer(
     help="Runs the workbook's chapters, makes its notebooks, and releases, checks and grades its exercises.",
@@ -19,6 +19,7 @@ app.command(help=release.HELP)(release.release)
 app.command(help=check.HELP)(check.check)
 app.command(help=grade.HELP)(grade.grade)
 app.command(help=report.HELP)(report.report)
+app.command(help=verify.HELP)(verify.verify)
 app.command(help=matrix.HELP)(matrix.matrix)
 app.command(help=doctor.HELP)(doctor.doctor)
 

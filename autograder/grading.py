@@ -194,6 +194,12 @@ class Grader:
             self._bench.start()
         self._server(exercise)
 
+    def keep_only(self, names: Collection[str]) -> None:
+        """Ends what the boxes of other exercises are forked from, where nobody is grading them: each holds memory."""
+        with self._starting:
+            for name in [name for name in self._servers if name not in names]:
+                self._servers.pop(name).close()
+
     def _server(self, exercise: Exercise) -> "ForkServer":
         from autograder.check import IN_WORKER
         from autograder.library import worker_library

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = {"serving"}  # packages of workbook on which topic packages stand
-OURS = {"workbook", "autograder", "requirements", "tests"}
+OURS = {"workbook", "autograder", "benchmarks", "requirements", "tests"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -50,7 +50,7 @@ def test_what_is_imported_is_declared() -> None:
     declared = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in lines}
     providers = packages_distributions()
     missing = set()
-    for path in files("workbook", "autograder", "requirements", "tests", "chapters"):
+    for path in files("workbook", "autograder", "benchmarks", "requirements", "tests", "chapters"):
         for name in imports(path):
             module = name.split(".")[0]
             known = {package.lower().replace("_", "-") for package in providers.get(module, [])}

@@ -68,6 +68,11 @@ class Comparison:
         low, median, high = np.percentile(self.ratios(name), [25, 50, 75])
         return Quartiles(float(low), float(median), float(high))
 
+    def ratio_line(self, name: str, what: str) -> str:
+        """Returns a line for a benchmark's end: `ratio <median> [<lower quartile> <upper quartile>]`, and of what."""
+        ratio = self.ratio(name)
+        return f"ratio {ratio.median:.3g} [{ratio.low:.3g} {ratio.high:.3g}] {what}: {name} over {self.baseline}"
+
     def median_seconds(self, name: str) -> float:
         """Returns the median of a function's seconds; to be shown with `machine` only."""
         return float(np.median(self.seconds[name]))

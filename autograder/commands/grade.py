@@ -65,9 +65,10 @@ def grade(
     from autograder.course.records import RecordsError
     from autograder.course.show_grades import grade_and_show
     from autograder.course.signing import KeyFileError
-    from autograder.exercises import select_exercises
+    from autograder.exercises import ExerciseError, select_exercises
     from autograder.isolation_check import WeakIsolationError
     from autograder.names import UnknownNameError
+    from autograder.notebooks import NotebookError
 
     try:
         status = grade_and_show(
@@ -82,6 +83,15 @@ def grade(
         )
     except (UnknownNameError, NoSubmissionError) as error:
         end(str(error), 2)
-    except (GradebookError, RecordsError, KeyFileError, WeakIsolationError, ClusterError, OSError) as error:
+    except (
+        GradebookError,
+        RecordsError,
+        KeyFileError,
+        WeakIsolationError,
+        ClusterError,
+        ExerciseError,
+        NotebookError,
+        OSError,
+    ) as error:
         end(str(error), 1)
     raise typer.Exit(status)

@@ -18,9 +18,21 @@ from autograder.course.config import students_of
 from autograder.course.gradebook import GradebookError
 from autograder.course.records import RecordsError
 from autograder.course.signing import KeyFileError
-from autograder.exercises import Exercise, find_exercises
+from autograder.exercises import Exercise, ExerciseError, find_exercises
 from autograder.isolation_check import WeakIsolationError, weakness
 from autograder.names import UnknownNameError
+from autograder.notebooks import NotebookError
+
+_REFUSALS = (
+    UnknownNameError,
+    GradebookError,
+    RecordsError,
+    KeyFileError,
+    WeakIsolationError,
+    ExerciseError,
+    NotebookError,
+)
+"""Why nothing was graded; the message says what to do."""
 
 
 class Refuse(NbGraderPreprocessor):  # type: ignore[misc]
@@ -64,7 +76,7 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
                 if weak := engine.environment.weak_isolation:
                     self.log.warning(weakness(weak))
                 self._grade(pairs, engine)
-        except (UnknownNameError, GradebookError, RecordsError, KeyFileError, WeakIsolationError) as error:
+        except _REFUSALS as error:
             self.log.error(str(error))
             raise NbGraderException(str(error)) from error
 

@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from autograder.course.record import Environment
 from autograder.course.unit import Graded, Unit, grade_unit
+from autograder.exercises import Exercise
 from autograder.grading import Grader
 
 Outcome = tuple[Unit, Graded | Exception]
@@ -69,6 +70,11 @@ class LocalEngine:
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 yield unit, error or done.result()
+            self._grader.keep_only({unit.exercise.name for unit in running.values()} | {unit.exercise.name})
+
+    def warm(self, exercise: Exercise) -> Future[None]:
+        """Starts, in the background, what an exercise's boxes are forked from: else its first submission waits."""
+        return self._pool.submit(self._grader.start, exercise)
 
     def stop(self) -> None:
         """See Engine."""

@@ -30,6 +30,7 @@ class SubmissionGrade:
         seconds: how long it took.
         weak_isolation: layers of the sandbox that did not hold when it was graded, which was accepted.
         changes: what is different from the last grade of the same work, a line a criterion.
+        stages: seconds by stage, where it was executed: restore, fork, cells, judge, write, gradebook.
     """
 
     exercise: str
@@ -43,6 +44,7 @@ class SubmissionGrade:
     seconds: float = 0.0
     weak_isolation: list[str] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def first_failed(self) -> str:

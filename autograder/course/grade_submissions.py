@@ -79,11 +79,13 @@ def grade_submissions(
         GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
         autograder.course.records.RecordsError: The records cannot be used. Nothing was graded.
         autograder.course.signing.KeyFileError: The grader's key cannot be read or made. Nothing was graded.
+        autograder.exercises.ExerciseError: An exercise is not as it must be. Nothing was graded.
     """
     run = _Run(pairs, engine, force=force, seed=seed, on_grade=on_grade, config=config)
     began, interrupted = time.monotonic(), False
     try:
         with run.ledger:
+            run.prepare()
             for unit, came in engine.run(run.units(), lambda unit: on_start(unit.exercise.name, unit.student)):
                 run.take(unit, came)
     except KeyboardInterrupt:
@@ -116,21 +118,26 @@ class _Run:
         from nbgrader.coursedir import CourseDirectory
 
         from autograder.course.config import load_config
-        from autograder.course.gradebook import register
-        from autograder.course.released import read_release
         from autograder.course.signing import load_key
 
-        exercises = {exercise.name: exercise for exercise, _ in pairs}
-        self._config = config or load_config(next(iter(exercises.values())).root)
+        self._exercises = {exercise.name: exercise for exercise, _ in pairs}
+        self._config = config or load_config(pairs[0][0].root)
         self._coursedir = CourseDirectory(config=self._config)
-        for exercise in exercises.values():
-            register(exercise, self._coursedir)
-        self._releases = {name: read_release(exercise) for name, exercise in exercises.items()}
-        self._by = {name: fingerprint(exercises[name], release) for name, release in self._releases.items()}
+        self._releases: dict[str, Any] = {}
+        self._by: dict[str, Fingerprint] = {}
         self._pairs, self._engine, self._force, self._seed, self._on_grade = pairs, engine, force, seed, on_grade
         self._before: dict[tuple[str, str], Record | None] = {}  # of what is being graded
         self.ledger = Ledger(self._coursedir, self._config, load_key(make=True))
         self.grades: list[SubmissionGrade] = []
+
+    def prepare(self) -> None:
+        """Reads the exercises, and makes sure that the gradebook knows them."""
+        from autograder.course.released import read_release
+
+        for name, exercise in self._exercises.items():
+            self.ledger.register(exercise)
+            self._releases[name] = read_release(exercise)
+            self._by[name] = fingerprint(exercise, self._releases[name])
 
     def units(self) -> Iterator[Unit]:
         """Yields what is to be graded; all else is dealt with meanwhile."""
@@ -211,10 +218,12 @@ class _Run:
     def _keep(
         self, exercise: str, student: str, submission: Submission, graded: Graded, state: Any, began: float
     ) -> None:
+        keeping = time.monotonic()
         record = self.ledger.keep(student, submission, graded, self._by[exercise], self._engine.environment)
+        stages = {**record.stages, "gradebook": _since(keeping)} if record.executed else {}
         before = self._before.pop((exercise, student), None)
         changes = _changes(before, record) if before else []
-        self._add(replace(_grade_of(record, state), changes=changes, seconds=_since(began)))
+        self._add(replace(_grade_of(record, state), changes=changes, stages=stages, seconds=_since(began)))
 
     def _add(self, grade: SubmissionGrade) -> None:
         self.grades.append(grade)

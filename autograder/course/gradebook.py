@@ -4,7 +4,7 @@ import os
 import sqlite3
 import sysconfig
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,13 @@ def open_gradebook(coursedir: Any) -> Iterator[Any]:
         os.environ["PATH"] = before
 
 
-def register(exercise: Exercise, coursedir: Any) -> None:
+def register(exercise: Exercise, coursedir: Any, gradebook: Any = None) -> None:
     """Makes sure that the gradebook knows an exercise's released cells and points, as autograding needs.
 
     Args:
         exercise: It must be released.
         coursedir: nbgrader's CourseDirectory.
+        gradebook: The course's gradebook, where it is open.
 
     Raises:
         GradebookError: The exercise is not released, somebody has worked in its release, or it lost or gained cells
@@ -64,10 +65,10 @@ def register(exercise: Exercise, coursedir: Any) -> None:
         notebook = read_release(exercise)
     except NotReleasedError as error:
         raise GradebookError(str(error)) from error
-    with open_gradebook(coursedir) as gradebook:
-        if _registered(gradebook, exercise.name) == _cells(notebook):
+    with nullcontext(gradebook) if gradebook else open_gradebook(coursedir) as opened:
+        if _registered(opened, exercise.name) == _cells(notebook):
             return
-        gradebook.update_or_create_assignment(exercise.name)
+        opened.update_or_create_assignment(exercise.name)
     resources = {"notebook": exercise.name, "assignment": exercise.name, "db_url": coursedir.db_url}
     try:
         SaveCells().preprocess(notebook, {"nbgrader": resources})

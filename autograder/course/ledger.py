@@ -18,13 +18,14 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from autograder.course.fingerprint import Fingerprint
-from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook
+from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook, register
 from autograder.course.record import Environment, Record
 from autograder.course.records import Records, notebook_digest
 from autograder.course.scores import Scores
 from autograder.course.signing import Key
 from autograder.course.submissions import Submission
 from autograder.course.unit import Graded
+from autograder.exercises import Exercise
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class Ledger:
                 ) from None
             stack.enter_context(lock)
             self._records = stack.enter_context(Records(self._root))
-            self._scores = Scores(stack.enter_context(open_gradebook(self._coursedir)), self._config)
+            self._gradebook = stack.enter_context(open_gradebook(self._coursedir))
+            self._scores = Scores(self._gradebook, self._config)
             self._until_end = stack.pop_all()
         return self
 
@@ -73,6 +75,10 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._until_end.close()
+
+    def register(self, exercise: Exercise) -> None:
+        """Makes sure that the gradebook knows an exercise; see `autograder.course.gradebook.register`."""
+        register(exercise, self._coursedir, self._gradebook)
 
     def last(self, exercise: str, student: str) -> Kept | None:
         """Returns a student's last record; None where there is none that this key has signed."""

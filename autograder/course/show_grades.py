@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from autograder.console import make_console
 from autograder.course.grade_report import GradeReport, slowest, table
@@ -44,16 +44,16 @@ def grade_and_show(
         KeyFileError: The grader's key cannot be read or made. Nothing was graded.
         WeakIsolationError: A layer of the sandbox does not hold. Nothing was graded.
         ClusterError: There is no cluster to grade on. Nothing was graded.
+        ExerciseError: An exercise is not as it must be. Nothing was graded.
     """
     from autograder.course.grade_submissions import grade_submissions, submissions_of
     from autograder.course.start import local_engine, ray_engine
 
     pairs = submissions_of(exercises, students)
+    options: dict[str, Any] = {"jobs": jobs, "seed": seed, "accept_weak_isolation": accept_weak_isolation}
     with (
         Tally(make_console(stderr=True)) as tally,
-        (ray_engine if engine == "ray" else local_engine)(
-            jobs=jobs, seed=seed, accept_weak_isolation=accept_weak_isolation
-        ) as works,
+        ray_engine(**options) if engine == "ray" else local_engine(**options, first=_first_new(pairs)) as works,
     ):
         tally.begin(len(pairs))
         report = grade_submissions(pairs, works, force=force, seed=seed, on_start=tally.starts, on_grade=tally.ends)
@@ -64,6 +64,17 @@ def grade_and_show(
     if report.interrupted:
         return 130
     return 0 if report.complete else 1
+
+
+def _first_new(pairs: Sequence[tuple[Exercise, str]]) -> Exercise | None:
+    """Returns the first exercise of which somebody's submission was never graded, so that it must be executed."""
+    from autograder.course.records import FILE, Records
+
+    root = pairs[0][0].root
+    if not (root / FILE).exists():
+        return pairs[0][0]
+    with Records(root) as records:
+        return next((exercise for exercise, student in pairs if not records.latest_of(exercise.name, student)), None)
 
 
 def _show(report: GradeReport) -> None:

@@ -1,12 +1,14 @@
 """Starts engines."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from autograder.course.engines import LocalEngine
 from autograder.course.fingerprint import environment
 from autograder.course.ray_engine import RayEngine, cluster
+from autograder.exercises import Exercise
 from autograder.grading import Grader
 from autograder.isolation_check import check_isolation
 from workbook import hardware
@@ -14,7 +16,12 @@ from workbook import hardware
 
 @contextmanager
 def local_engine(
-    *, jobs: int | None, seed: str | None, accept_weak_isolation: bool, config: Any = None
+    *,
+    jobs: int | None,
+    seed: str | None,
+    accept_weak_isolation: bool,
+    config: Any = None,
+    first: Exercise | None = None,
 ) -> Iterator[LocalEngine]:
     """Starts an engine on this machine, and ends it at the end of the block.
 
@@ -23,14 +30,22 @@ def local_engine(
         seed: Of the inputs; None draws one.
         accept_weak_isolation: Grade also where a layer of the sandbox does not hold.
         config: nbgrader's.
+        first: What is sure to be graded first: it is made ready in the background.
 
     Raises:
         autograder.isolation_check.WeakIsolationError: A layer does not hold.
+        autograder.exercises.ExerciseError: `first` is not as it must be.
     """
+    with ThreadPoolExecutor(1) as side:
+        trying = side.submit(Grader, seed=seed, accept_weak_isolation=accept_weak_isolation)
+        if first is not None:
+            _ = first.acceptance  # imports what its criteria need, torch for one, while the sandbox is tried
     with (
-        Grader(seed=seed, accept_weak_isolation=accept_weak_isolation) as grader,
+        trying.result() as grader,
         LocalEngine(grader, environment(grader.weak_isolation), jobs=jobs or hardware.cores(), config=config) as engine,
     ):
+        if first is not None:
+            engine.warm(first)
         yield engine
 
 
