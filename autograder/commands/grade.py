@@ -61,6 +61,7 @@ def grade(
     """Grades submissions."""
     from autograder.course.grade_submissions import NoSubmissionError
     from autograder.course.gradebook import GradebookError
+    from autograder.course.ledger import NoPlaceError
     from autograder.course.ray_engine import ClusterError
     from autograder.course.records import RecordsError
     from autograder.course.show_grades import grade_and_show
@@ -86,6 +87,7 @@ def grade(
     except (
         GradebookError,
         RecordsError,
+        NoPlaceError,
         KeyFileError,
         WeakIsolationError,
         ClusterError,

@@ -16,6 +16,7 @@ from traitlets import Bool, Integer
 
 from autograder.course.config import students_of
 from autograder.course.gradebook import GradebookError
+from autograder.course.ledger import NoPlaceError
 from autograder.course.records import RecordsError
 from autograder.course.signing import KeyFileError
 from autograder.exercises import Exercise, ExerciseError, find_exercises
@@ -27,6 +28,7 @@ _REFUSALS = (
     UnknownNameError,
     GradebookError,
     RecordsError,
+    NoPlaceError,
     KeyFileError,
     WeakIsolationError,
     ExerciseError,

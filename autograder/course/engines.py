@@ -64,13 +64,14 @@ class LocalEngine:
                 running[self._pool.submit(self._grade, unit)] = unit
             if not running:
                 return
+            current = {unit.exercise.name for unit in running.values()}
             for done in wait(running, return_when=FIRST_COMPLETED).done:
                 unit = running.pop(done)
                 error = done.exception()
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 yield unit, error or done.result()
-            self._grader.keep_only({unit.exercise.name for unit in running.values()} | {unit.exercise.name})
+            self._grader.keep_only(current)
 
     def warm(self, exercise: Exercise) -> Future[None]:
         """Starts, in the background, what an exercise's boxes are forked from: else its first submission waits."""

@@ -9,8 +9,9 @@ from typing import Any
 from autograder.course.engines import Engine
 from autograder.course.fingerprint import Fingerprint, fingerprint
 from autograder.course.grade_report import GradeReport, SubmissionGrade
-from autograder.course.ledger import Ledger, submitted_time
+from autograder.course.ledger import Ledger, NoPlaceError, submitted_time
 from autograder.course.record import Record
+from autograder.course.records import RecordsError
 from autograder.course.submissions import Submission, read_submission
 from autograder.course.unit import Graded, Unit, finish
 from autograder.exercises import Exercise
@@ -77,7 +78,8 @@ def grade_submissions(
 
     Raises:
         GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
-        autograder.course.records.RecordsError: The records cannot be used. Nothing was graded.
+        autograder.course.records.RecordsError: The records cannot be used, or not any more.
+        autograder.course.ledger.NoPlaceError: The disk is full. What was graded before is kept.
         autograder.course.signing.KeyFileError: The grader's key cannot be read or made. Nothing was graded.
         autograder.exercises.ExerciseError: An exercise is not as it must be. Nothing was graded.
     """
@@ -145,6 +147,8 @@ class _Run:
             began = time.monotonic()
             try:
                 unit = self._plan(exercise, student, began)
+            except (RecordsError, NoPlaceError):
+                raise
             except Exception as error:  # noqa: BLE001 - the next submission is another matter
                 self._add(_not_graded(exercise.name, student, error, began))
                 continue
@@ -212,6 +216,8 @@ class _Run:
             return
         try:
             self._keep(unit.exercise.name, unit.student, unit.submission, came, "graded", began - came.grade.seconds)
+        except (RecordsError, NoPlaceError):  # the next one would fare alike
+            raise
         except Exception as error:  # noqa: BLE001 - the next submission is another matter
             self._add(_not_graded(unit.exercise.name, unit.student, error, began))
 

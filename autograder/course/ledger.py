@@ -4,6 +4,7 @@ So every grade in the gradebook has a record, at any moment. A run that is kille
 again: what is not in all three places is no finished grade, and writing it again changes nothing that was right.
 """
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -26,6 +27,12 @@ from autograder.course.signing import Key
 from autograder.course.submissions import Submission
 from autograder.course.unit import Graded
 from autograder.exercises import Exercise
+
+_NO_PLACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+class NoPlaceError(Exception):
+    """Grades cannot be kept any more, whoever's they are. The message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +138,9 @@ class Ledger:
             environment: Where.
 
         Raises:
-            autograder.course.records.RecordsError: It could not be recorded.
+            autograder.course.records.RecordsError: It could not be recorded, nor can any other.
             GradebookError: It could not be entered.
+            NoPlaceError: The disk is full, or cannot be written.
             OSError: The graded notebook could not be written.
         """
         grade = graded.grade
@@ -170,12 +178,22 @@ class Ledger:
 
         Raises:
             GradebookError: It could not be entered.
+            NoPlaceError: The disk is full, or cannot be written.
             OSError: The graded notebook could not be written.
         """
         from nbformat import v4
 
-        self._write_folder(record, submission.files, notebook)
-        self._scores.enter(record.exercise, record.student, v4.reads(notebook), submission.submitted)
+        try:
+            self._write_folder(record, submission.files, notebook)
+            self._scores.enter(record.exercise, record.student, v4.reads(notebook), submission.submitted)
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise
+            raise NoPlaceError(f"{error.filename or self._root}: {error.strerror}: {_ADVICE}") from error
+        except GradebookError as error:
+            if "disk" not in str(error):  # SQLite's: full, or an I/O error
+                raise
+            raise NoPlaceError(f"{error}: {_ADVICE}") from error
 
     def notebook(self, record: Record) -> str | None:
         """Returns the graded notebook of a record, as it was recorded; None where it is not there."""
@@ -211,6 +229,9 @@ class Ledger:
     def _mode(self) -> int:
         """Permissions of graded files, as nbgrader gives them."""
         return 0o664 if self._coursedir.groupshared else 0o444
+
+
+_ADVICE = "make room on the disk, and run the same command again: it goes on where it ended"
 
 
 def submitted_time(submission: Submission) -> str:

@@ -40,7 +40,8 @@ def grade_and_show(
     Raises:
         NoSubmissionError: There is no submission, or none of a student who was named.
         GradebookError: The gradebook cannot be used, or an exercise is not released. Nothing was graded.
-        RecordsError: The records cannot be used. Nothing was graded.
+        RecordsError: The records cannot be used, or not any more.
+        NoPlaceError: The disk is full. What was graded before is kept.
         KeyFileError: The grader's key cannot be read or made. Nothing was graded.
         WeakIsolationError: A layer of the sandbox does not hold. Nothing was graded.
         ClusterError: There is no cluster to grade on. Nothing was graded.
