@@ -23,6 +23,7 @@ OnOutput = Callable[[str, bytes], None]
 
 _SEND_TIMEOUT = 60.0  # seconds in which a worker must take in what it is sent
 _HANG_UP_TIMEOUT = 5.0  # seconds from the end of a worker's channel to its own end
+_MOST_UNSENT = 256 * MIB  # bytes that are kept for a worker that does not read
 _END_TIMEOUT = 30.0  # seconds that a killed box may take to be gone
 
 
@@ -84,6 +85,7 @@ class Box:
         self._reason: str | None = None
         self._output: list[tuple[str, bytes]] = []
         self._output_left = limits.output
+        self._unsent = bytearray()
         self._garbled = False  # what came on the channel was no message, and neither is the rest
         self._watch: Watch | None = None
         self._closing = threading.Lock()
@@ -152,21 +154,76 @@ class Box:
         """
         end = time.monotonic() + timeout
         while True:
-            if on_output is not None:
-                self._deliver(on_output)
-            try:
-                frame = None if self._garbled else self._channel.take()
-            except ChannelError:
-                self._garbled = True
-                self._die("broke the protocol of its channel")
-                raise
-            if frame is not None:
+            if (frame := self._take(on_output)) is not None:
                 return frame
-            self._raise_if_dead()
             left = end - time.monotonic()
             if left < 0:
                 raise TimeoutError(f"no message within {timeout:g} s")
             self._read(left)
+
+    def _take(self, on_output: OnOutput | None) -> tuple[dict[str, Any], list[bytes]] | None:
+        """Takes a message out of what has been read; None if there is none."""
+        if on_output is not None:
+            self._deliver(on_output)
+        try:
+            frame = None if self._garbled else self._channel.take()
+        except ChannelError:
+            self._garbled = True
+            self._die("broke the protocol of its channel")
+            raise
+        if frame is None:
+            self._raise_if_dead()
+        return frame
+
+    # For an event loop, which must not wait.
+
+    def descriptors(self) -> list[int]:
+        """What becomes readable when `poll` has something to read. Of one that ends, `poll` reads no more."""
+        return [self._channel.fileno(), self._status, *self._pipes]
+
+    def poll(self, on_output: OnOutput) -> tuple[dict[str, Any], list[bytes]] | None:
+        """Takes the next message, without waiting; None if none is there.
+
+        Args:
+            on_output: As of `receive`.
+
+        Raises:
+            BoxDied: The worker has ended, and no message of it is left.
+            ChannelError: What came is no message. The box is dead.
+        """
+        frame = self._take(on_output)
+        if frame is None and self._read(0):
+            frame = self._take(on_output)
+        return frame
+
+    def post(self, message: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        """Sends a message without waiting: what the worker does not take now goes with the next `flush`.
+
+        Raises:
+            ChannelError: The message is larger than the bounds of a channel, or no JSON; nothing was sent.
+            BoxDied: The worker has ended, or was ended since it takes nothing.
+        """
+        self._unsent += pack(message, blobs)
+        if len(self._unsent) > _MOST_UNSENT:
+            self._die(f"did not take {_MOST_UNSENT >> 20} MiB of messages")
+        self.flush()
+
+    def flush(self) -> bool:
+        """Sends what `post` has kept, without waiting; whether nothing is left.
+
+        Raises:
+            BoxDied: The worker has ended.
+        """
+        self._raise_if_dead()
+        try:
+            while self._unsent:
+                del self._unsent[: os.write(self._channel.fileno(), memoryview(self._unsent)[: 1 << 16].tobytes())]
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            self._hung_up()
+            self._raise_if_dead()
+        return True
 
     def drain(self, on_output: OnOutput) -> None:
         """Hands over what is in the pipes right now."""

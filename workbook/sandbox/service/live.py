@@ -1,0 +1,453 @@
+"""A session's box, driven by the event loop: contexts, files, programs, calls. All that it says is untrusted."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbook.sandbox.isolation.box import Box, BoxDied
+from workbook.sandbox.isolation.channel import ChannelError
+from workbook.sandbox.outputs import CellError, Outputs, Result, Status
+from workbook.sandbox.process import Message
+
+GRACE = 2.0
+"""Seconds in which an interrupted cell must end; then its context is ended."""
+
+_AT_ONCE = 100  # messages of a box that are dealt with before others have their turn
+_MOST_NAME = 200
+
+OnMessage = Callable[[str, dict[str, Any]], None]
+"""Takes a message's type and content while a cell runs."""
+
+OnCall = Callable[[str, int, str, dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
+"""Does what code in a context asks for: context, number, name, arguments. What it raises is told to the code."""
+
+_CONTENTS: dict[str, dict[str, type]] = {
+    "stream": {"name": str, "text": str},
+    "display_data": {"data": dict, "metadata": dict},
+    "update_display_data": {"data": dict, "metadata": dict},
+    "execute_result": {"data": dict, "metadata": dict},
+    "error": {"ename": str, "evalue": str, "traceback": list},
+    "clear_output": {"wait": bool},
+}
+
+
+class SessionLost(Exception):  # noqa: N818 - it says what happened
+    """The box has ended. The message says why, as in "out of memory"."""
+
+
+class ContextLost(Exception):  # noqa: N818 - it says what happened
+    """A context's process has ended: what its cells had defined is gone."""
+
+
+class FileRefused(Exception):  # noqa: N818 - it says what happened
+    """The session's file system refuses. `code` is the error's name, as in ENOENT."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class CellLimits:
+    """What a cell may put out.
+
+    Attributes:
+        output_bytes: Of output that is kept; the rest is dropped.
+        outputs: Entries that are kept; consecutive prints share one.
+    """
+
+    output_bytes: int = 1_000_000
+    outputs: int = 1_000
+
+
+@dataclass
+class _Cell:
+    """A cell that runs: what it has put out, and where its end is awaited."""
+
+    outputs: Outputs
+    on_message: OnMessage | None
+    end: "asyncio.Future[dict[str, Any]]"
+    count: int | None = None
+
+
+@dataclass
+class Program:
+    """A program that was started in a session.
+
+    Attributes:
+        name: What it is called by.
+        pid: Its number in the box.
+        output: What it has written and nobody has taken yet: stream and bytes; None at its end.
+        ended: Its exit status, once it has ended.
+    """
+
+    name: str
+    pid: int
+    output: "asyncio.Queue[tuple[str, bytes] | None]" = field(default_factory=asyncio.Queue)
+    ended: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class LiveBox:
+    """A box whose supervisor is `inside`. For one event loop."""
+
+    def __init__(self, box: Box, on_call: OnCall, on_end: Callable[[str], None] = lambda _: None) -> None:
+        """Takes a box over, to the end.
+
+        Args:
+            box: Just made.
+            on_call: Answers what code asks of the service.
+            on_end: Is called once with the reason when the box ends by itself.
+        """
+        self._box, self._on_call, self._on_end = box, on_call, on_end
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+        self._lost = ""
+        self._contexts: dict[str, _Cell | None] = {}
+        self._opening: dict[str, asyncio.Future[None]] = {}
+        self._answers: dict[int, asyncio.Future[tuple[Any, list[bytes]]]] = {}
+        self._starting: dict[str, asyncio.Future[Program]] = {}
+        self._programs: dict[str, Program] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._watched = box.descriptors()
+        for descriptor in self._watched:
+            self._loop.add_reader(descriptor, self._ready)
+
+    @property
+    def lost(self) -> str:
+        """Why the box has ended; empty while it lives."""
+        return self._lost
+
+    @property
+    def contexts(self) -> list[str]:
+        """The contexts that live."""
+        return list(self._contexts)
+
+    # What is asked of it.
+
+    async def open(self, context: str) -> None:
+        """Makes a context.
+
+        Raises:
+            SessionLost: The box has ended.
+        """
+        self._opening[context] = future = self._loop.create_future()
+        self._post({"do": "open", "context": context})
+        await future
+
+    async def execute(
+        self,
+        context: str,
+        code: str,
+        timeout: float,
+        limits: CellLimits = CellLimits(),
+        on_message: OnMessage | None = None,
+    ) -> Result:
+        """Executes a cell in a context in which none runs, and returns what came of it, whatever that is.
+
+        At its deadline it is interrupted; what then goes on for GRACE seconds costs the context.
+
+        Raises:
+            SessionLost: The box had ended before.
+            ContextLost: There is no such context.
+        """
+        if context not in self._contexts:
+            self._raise_if_lost()
+            raise ContextLost(f"there is no context {context!r}")
+        began = time.perf_counter()
+        outputs = Outputs(limits.output_bytes, limits.outputs)
+        cell = _Cell(outputs, on_message, self._loop.create_future())
+        self._contexts[context] = cell
+        try:
+            self._post({"do": "send", "context": context, "frame": {"execute": code}})
+            end = await self._end(context, cell, timeout)
+        except SessionLost as error:
+            end = {"status": "died", "error": CellError("DeadKernelError", str(error)), "lost": True}
+        finally:
+            if self._contexts.get(context) is cell:
+                self._contexts[context] = None
+        error = end.get("error")
+        return Result(
+            outputs=outputs.list,
+            status=end["status"],
+            error=None if error is None else outputs.bounded(error),
+            state_lost=bool(end.get("lost")),
+            truncated=outputs.truncated,
+            seconds=time.perf_counter() - began,
+            execution_count=end.get("count"),
+        )
+
+    async def _end(self, context: str, cell: _Cell, timeout: float) -> dict[str, Any]:
+        """Waits for the end of a cell, and sees to it."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(cell.end), timeout)
+        except TimeoutError:
+            pass
+        late = CellError("TimeoutError", f"it took longer than {timeout:g} s")
+        self.interrupt(context)
+        try:
+            end = await asyncio.wait_for(asyncio.shield(cell.end), GRACE)
+            return {**end, "status": "timeout", "error": late}
+        except TimeoutError:
+            pass
+        self._post({"do": "close", "context": context})
+        end = await cell.end
+        return {**end, "status": "timeout", "error": late, "lost": True}
+
+    def interrupt(self, context: str) -> None:
+        """Raises KeyboardInterrupt in the cell that a context runs; an idle one ignores it."""
+        with suppress(SessionLost):
+            self._post({"do": "interrupt", "context": context})
+
+    def end_context(self, context: str) -> None:
+        """Ends a context, in the middle of a cell too."""
+        with suppress(SessionLost):
+            self._post({"do": "close", "context": context})
+
+    async def file(self, action: str, blobs: Sequence[bytes] = (), **arguments: Any) -> tuple[Any, list[bytes]]:
+        """Does something with a file; see `workspace.Workspace.do`.
+
+        Raises:
+            SessionLost: The box has ended.
+            FileRefused: The session's file system refuses.
+        """
+        number = next(self._numbers)
+        self._answers[number] = future = self._loop.create_future()
+        self._post({"do": "file", "id": number, "action": action, "arguments": arguments}, blobs)
+        try:
+            return await future
+        finally:
+            self._answers.pop(number, None)
+
+    async def start(
+        self, command: Sequence[str], environment: dict[str, str] | None = None, *, has_input: bool = False
+    ) -> Program:
+        """Starts a program in the workspace.
+
+        Raises:
+            SessionLost: The box has ended.
+            FileRefused: It cannot be started.
+        """
+        name = f"p{next(self._numbers)}"
+        self._starting[name] = future = self._loop.create_future()
+        what = {"process": name, "command": list(command), "environment": environment or {}, "input": has_input}
+        self._post({"do": "start", **what})
+        try:
+            return await future
+        finally:
+            del self._starting[name]
+
+    def write_to(self, program: Program, data: bytes) -> None:
+        """Gives a program something to read; nothing ends its input."""
+        self._post({"do": "input", "process": program.name}, [data])
+
+    def signal(self, program: Program, number: int) -> None:
+        """Signals a program and what it has started."""
+        self._post({"do": "signal", "process": program.name, "number": number})
+
+    def processes(self) -> int:
+        """How many processes there are in the box."""
+        return len(self._box.processes())
+
+    async def close(self) -> None:
+        """Ends the box with all that is in it."""
+        self._end_all("closed")
+        await self._loop.run_in_executor(None, self._box.close)
+
+    # What it says.
+
+    def _post(self, message: dict[str, Any], blobs: Sequence[bytes] = ()) -> None:
+        self._raise_if_lost()
+        try:
+            self._box.post(message, blobs)
+            self._flush()
+        except BoxDied as death:
+            self._died(death.reason)
+            self._raise_if_lost()
+
+    def _flush(self) -> None:
+        try:
+            done = self._box.flush()
+        except BoxDied as death:
+            self._died(death.reason)
+            return
+        channel = self._watched[0]
+        if done:
+            self._loop.remove_writer(channel)
+        else:
+            self._loop.add_writer(channel, self._flush)
+
+    def _ready(self) -> None:
+        for _ in range(_AT_ONCE):
+            if self._lost:
+                return
+            try:
+                frame = self._box.poll(lambda stream, data: None)  # the supervisor itself prints nothing
+            except BoxDied as death:
+                self._died(death.reason)
+                return
+            except ChannelError as error:
+                self._died(f"broke the protocol of its channel: {error}")
+                return
+            if frame is None:
+                return
+            try:
+                self._take(*frame)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+                self._died("broke the protocol: its supervisor said what none says")
+                return
+        self._loop.call_soon(self._ready)
+
+    def _take(self, message: dict[str, Any], blobs: list[bytes]) -> None:
+        if "context" in message:
+            self._from_context(message["context"], message, blobs)
+        elif "answer" in message:
+            future = self._answers.get(message["answer"])
+            if future is None or future.done():
+                return
+            if error := message.get("error"):
+                future.set_exception(FileRefused(str(error["code"])[:_MOST_NAME], str(error["message"])[:1000]))
+            else:
+                future.set_result((message.get("value"), blobs))
+        elif "process" in message:
+            self._from_program(message["process"], message, blobs)
+
+    def _from_context(self, name: str, message: dict[str, Any], blobs: list[bytes]) -> None:
+        if "opened" in message:
+            self._contexts[name] = None
+            if future := self._opening.pop(name, None):
+                future.set_result(None)
+            return
+        if name not in self._contexts:
+            return
+        cell = self._contexts[name]
+        if "printed" in message:
+            if cell is not None:
+                content = {"name": str(message["printed"]), "text": blobs[0].decode(errors="replace")}
+                self._put_out(cell, "stream", content)
+        elif "ended" in message:
+            del self._contexts[name]
+            if cell is not None and not cell.end.done():
+                reason = f"the context's process ended: {_status(message['ended'])}"
+                cell.end.set_result(
+                    {"status": "died", "error": CellError("DeadKernelError", reason), "lost": True, "count": cell.count}
+                )
+        else:
+            self._frame(name, cell, message["frame"])
+
+    def _frame(self, context: str, cell: _Cell | None, frame: dict[str, Any]) -> None:
+        """Takes what a context's own process has sent."""
+        if "call" in frame:
+            task = self._loop.create_task(self._call(context, frame))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+        elif cell is None:
+            return
+        elif "done" in frame:
+            if not cell.end.done():
+                cell.end.set_result(_done(frame["done"], cell))
+        else:
+            message = frame["message"]
+            kind, content = message["msg_type"], message["content"]
+            wanted = _CONTENTS.get(kind) if isinstance(kind, str) else None
+            if wanted and all(type(content.get(key)) is wanted[key] for key in wanted):
+                self._put_out(cell, kind, content)
+
+    def _put_out(self, cell: _Cell, kind: str, content: dict[str, Any]) -> None:
+        packed = json.dumps(content).encode()
+        cell.outputs.add(Message(time.perf_counter(), "iopub", kind, "", "", packed))
+        if kind == "execute_result" and type(content.get("execution_count")) is int:
+            cell.count = content["execution_count"]
+        if cell.on_message is not None and not cell.outputs.truncated:
+            cell.on_message(kind, content)
+
+    async def _call(self, context: str, frame: dict[str, Any]) -> None:
+        number, name, arguments = frame["call"], frame["name"], frame["arguments"]
+        blobs: list[bytes] = []
+        try:
+            if type(number) is not int or type(name) is not str or type(arguments) is not dict:
+                raise ValueError("a call has a number, a name and arguments")
+            value, blobs = await self._on_call(context, number, name, arguments)
+            answer: dict[str, Any] = {"returns": number, "value": value}
+        except Exception as error:  # noqa: BLE001 - it goes to the code that called
+            answer = {"returns": number, "error": f"{type(error).__name__}: {error}"[:2000]}
+        with suppress(SessionLost):
+            self._post({"do": "send", "context": context, "frame": answer}, blobs)
+
+    def _from_program(self, name: str, message: dict[str, Any], blobs: list[bytes]) -> None:
+        if "started" in message or "failed" in message:
+            if (future := self._starting.get(name)) is None or future.done():
+                return
+            if "failed" in message:
+                future.set_exception(FileRefused("ENOEXEC", str(message["failed"])[:1000]))
+            else:
+                program = self._programs[name] = Program(name, int(message["started"]))
+                future.set_result(program)
+        elif (program := self._programs.get(name)) is not None:
+            if "printed" in message:
+                program.output.put_nowait((str(message["printed"]), blobs[0]))
+            elif not program.ended.done():
+                program.ended.set_result(int(message["ended"]))
+                program.output.put_nowait(None)
+                del self._programs[name]
+
+    # Its end.
+
+    def _died(self, reason: str) -> None:
+        if not self._lost:
+            self._end_all(reason)
+            self._loop.run_in_executor(None, self._box.close)
+            self._on_end(reason)
+
+    def _end_all(self, reason: str) -> None:
+        if self._lost:
+            return
+        self._lost = reason
+        for descriptor in self._watched:
+            self._loop.remove_reader(descriptor)
+        self._loop.remove_writer(self._watched[0])
+        lost = SessionLost(reason)
+        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._answers.values()]
+        waiting += [*self._starting.values(), *(program.ended for program in self._programs.values())]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(lost)
+                future.exception()  # nobody need be waiting for it
+        for program in self._programs.values():
+            program.output.put_nowait(None)
+        for cell in self._contexts.values():
+            if cell is not None and not cell.end.done():
+                cell.end.set_exception(lost)
+        for task in self._calls:
+            task.cancel()
+        self._contexts.clear()
+
+    def _raise_if_lost(self) -> None:
+        if self._lost:
+            raise SessionLost(self._lost)
+
+
+def _done(done: dict[str, Any], cell: _Cell) -> dict[str, Any]:
+    """Reads the end of a cell, which may be anything."""
+    error, count = done.get("error"), done.get("execution_count")
+    count = count if type(count) is int and 0 <= count < 1e9 else None
+    if error is None:
+        return {"status": "ok", "count": count}
+    shown = next((one for one in reversed(cell.outputs.list) if one["output_type"] == "error"), {})
+    text, trace = str(shown.get("evalue", "")), shown.get("traceback", [])
+    status: Status = "error"
+    lines = "\n".join(line for line in trace if isinstance(line, str))
+    return {"status": status, "error": CellError(str(error)[:_MOST_NAME], text, lines), "count": count}
+
+
+def _status(code: Any) -> str:
+    import signal
+
+    if type(code) is int and -65 < code < 0:
+        with suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit status {code}" if type(code) is int else "unknown"
