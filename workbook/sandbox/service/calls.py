@@ -16,6 +16,8 @@ class CallError(Exception):
 
 
 _line: HostLine | None = None
+_names: dict[str, Any] = {}
+_own: set[str] = set()  # names that were there before any cell
 _numbers = itertools.count(1)
 
 
@@ -25,8 +27,46 @@ def connect(line: HostLine) -> None:
     _line = line
 
 
+def connect_shell(names: dict[str, Any]) -> None:
+    """Notes what a context's cells define, by name: what a checkpoint is of."""
+    global _names, _own
+    _names, _own = names, set(names)
+
+
 def answer(message: dict[str, Any], blobs: Sequence[bytes]) -> None:
-    """Takes what the host sends between cells: the answer to a call that was interrupted. Nobody waits for it."""
+    """Takes what the host sends between cells: it asks for a checkpoint, or gives one back.
+
+    The answer to a call that was interrupted may come as well; nobody waits for it.
+    """
+    assert _line is not None
+    if "checkpoint" in message:
+        data, problem = _dump()
+        _line.send({"checkpoint": message["checkpoint"], "problem": problem}, [data])
+    elif "restore" in message:
+        problem = _load(blobs[0])
+        _line.send({"checkpoint": message["restore"], "problem": problem}, [b""])
+
+
+def _dump() -> tuple[bytes, str]:
+    """Pickles what the cells have defined; all of it, or nothing and the reason."""
+    import cloudpickle
+
+    kept = {name: value for name, value in _names.items() if name not in _own and not name.startswith("_")}
+    try:
+        return cloudpickle.dumps(kept), ""
+    except Exception as error:  # noqa: BLE001 - open files, threads and the like cannot be pickled
+        return b"", f"{type(error).__name__}: {error}"[:500]
+
+
+def _load(data: bytes) -> str:
+    """Defines what was pickled; returns what went wrong."""
+    import pickle
+
+    try:
+        _names.update(pickle.loads(data))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the session's log is replayed instead
+        return f"{type(error).__name__}: {error}"[:500]
+    return ""
 
 
 def call(name: str, **arguments: Any) -> tuple[Any, list[bytes]]:

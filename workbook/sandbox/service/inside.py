@@ -9,10 +9,12 @@ supervisor runs no code of the session, but is of the same user as what does: wh
 
 import errno
 import os
+import random
 import selectors
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -92,7 +94,7 @@ class _Supervisor:
         pipes = {stream: os.pipe() for stream in ("stdout", "stderr")}
         process = os.fork()
         if process == 0:
-            self._become_context(ours, theirs, pipes)
+            self._become_context(ours, theirs, pipes, message["seed"])
         theirs.close()
         context = _Context(Channel(ours), process)
         self._contexts[name] = context
@@ -104,7 +106,9 @@ class _Supervisor:
             self._selector.register(read, selectors.EVENT_READ, partial(self._context_printed, name, read))
         self._host.send({"context": name, "opened": process})
 
-    def _become_context(self, ours: socket.socket, theirs: socket.socket, pipes: dict[str, tuple[int, int]]) -> None:
+    def _become_context(
+        self, ours: socket.socket, theirs: socket.socket, pipes: dict[str, tuple[int, int]], seed: int
+    ) -> None:
         assert _shell is not None
         try:
             for descriptor, (stream, (read, write)) in enumerate(pipes.items(), 1):
@@ -116,6 +120,8 @@ class _Supervisor:
             self._forget()
             line = HostLine(Channel(theirs))
             calls.connect(line)
+            calls.connect_shell(_shell.user_ns)
+            _seed(seed)
             _shell.serve(line, calls.answer)
         finally:
             os._exit(1)
@@ -285,3 +291,12 @@ class _Supervisor:
         self._selector.unregister(pipe)
         os.close(pipe)
         del pipes[pipe]
+
+
+def _seed(seed: int) -> None:
+    """Gives a context its random numbers: the same ones when its cells are executed again to bring it back."""
+    random.seed(seed)
+    if numpy_random := sys.modules.get("numpy.random"):
+        numpy_random.seed(seed)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(seed)

@@ -14,6 +14,9 @@ from workbook.sandbox.isolation.channel import ChannelError
 from workbook.sandbox.outputs import CellError, Outputs, Result, Status
 from workbook.sandbox.process import Message
 
+CHECKPOINT_SECONDS = 10.0
+"""What a checkpoint of a context may take."""
+
 GRACE = 2.0
 """Seconds in which an interrupted cell must end; then its context is ended."""
 
@@ -42,6 +45,10 @@ class SessionLost(Exception):  # noqa: N818 - it says what happened
 
 class ContextLost(Exception):  # noqa: N818 - it says what happened
     """A context's process has ended: what its cells had defined is gone."""
+
+
+class CheckpointRefused(Exception):  # noqa: N818 - it says what happened
+    """What a context's cells have defined cannot be kept, or not be read back. The message says why."""
 
 
 class FileRefused(Exception):  # noqa: N818 - it says what happened
@@ -110,6 +117,7 @@ class LiveBox:
         self._contexts: dict[str, _Cell | None] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}
         self._answers: dict[int, asyncio.Future[tuple[Any, list[bytes]]]] = {}
+        self._checkpoints: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
         self._starting: dict[str, asyncio.Future[Program]] = {}
         self._programs: dict[str, Program] = {}
         self._calls: set[asyncio.Task[None]] = set()
@@ -129,14 +137,14 @@ class LiveBox:
 
     # What is asked of it.
 
-    async def open(self, context: str) -> None:
-        """Makes a context.
+    async def open(self, context: str, seed: int = 0) -> None:
+        """Makes a context, with random numbers of that seed (32 bits).
 
         Raises:
             SessionLost: The box has ended.
         """
         self._opening[context] = future = self._loop.create_future()
-        self._post({"do": "open", "context": context})
+        self._post({"do": "open", "context": context, "seed": seed})
         await future
 
     async def execute(
@@ -170,11 +178,11 @@ class LiveBox:
         finally:
             if self._contexts.get(context) is cell:
                 self._contexts[context] = None
-        error = end.get("error")
+        problem = end.get("error")
         return Result(
             outputs=outputs.list,
             status=end["status"],
-            error=None if error is None else outputs.bounded(error),
+            error=None if problem is None else outputs.bounded(problem),
             state_lost=bool(end.get("lost")),
             truncated=outputs.truncated,
             seconds=time.perf_counter() - began,
@@ -198,6 +206,41 @@ class LiveBox:
         end = await cell.end
         return {**end, "status": "timeout", "error": late, "lost": True}
 
+    async def checkpoint(self, context: str) -> bytes:
+        """Returns what a context's cells have defined, in a form that `restore` takes. No cell may be running in it.
+
+        Raises:
+            SessionLost: The box has ended.
+            ContextLost: The context has.
+            CheckpointRefused: Something that they have defined cannot be taken along.
+        """
+        return await self._ask(context, "checkpoint")
+
+    async def restore(self, context: str, data: bytes) -> None:
+        """Defines in a context what a checkpoint holds.
+
+        Raises:
+            SessionLost: The box has ended.
+            ContextLost: The context has.
+            CheckpointRefused: It cannot be read any more.
+        """
+        await self._ask(context, "restore", [data])
+
+    async def _ask(self, context: str, what: str, blobs: Sequence[bytes] = ()) -> bytes:
+        if context not in self._contexts:
+            self._raise_if_lost()
+            raise ContextLost(f"there is no context {context!r}")
+        number = next(self._numbers)
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._checkpoints[number] = context, future
+        try:
+            self._post({"do": "send", "context": context, "frame": {what: number}}, blobs)
+            return await asyncio.wait_for(future, CHECKPOINT_SECONDS)
+        except TimeoutError:
+            raise CheckpointRefused(f"it took longer than {CHECKPOINT_SECONDS:g} s") from None
+        finally:
+            self._checkpoints.pop(number, None)
+
     def interrupt(self, context: str) -> None:
         """Raises KeyboardInterrupt in the cell that a context runs; an idle one ignores it."""
         with suppress(SessionLost):
@@ -216,7 +259,8 @@ class LiveBox:
             FileRefused: The session's file system refuses.
         """
         number = next(self._numbers)
-        self._answers[number] = future = self._loop.create_future()
+        future: asyncio.Future[tuple[Any, list[bytes]]] = self._loop.create_future()
+        self._answers[number] = future
         self._post({"do": "file", "id": number, "action": action, "arguments": arguments}, blobs)
         try:
             return await future
@@ -233,7 +277,8 @@ class LiveBox:
             FileRefused: It cannot be started.
         """
         name = f"p{next(self._numbers)}"
-        self._starting[name] = future = self._loop.create_future()
+        future: asyncio.Future[Program] = self._loop.create_future()
+        self._starting[name] = future
         what = {"process": name, "command": list(command), "environment": environment or {}, "input": has_input}
         self._post({"do": "start", **what})
         try:
@@ -286,7 +331,7 @@ class LiveBox:
             if self._lost:
                 return
             try:
-                frame = self._box.poll(lambda stream, data: None)  # the supervisor itself prints nothing
+                frame = self._box.poll(_ignore)
             except BoxDied as death:
                 self._died(death.reason)
                 return
@@ -331,17 +376,27 @@ class LiveBox:
                 self._put_out(cell, "stream", content)
         elif "ended" in message:
             del self._contexts[name]
+            for owner, waiting in self._checkpoints.values():
+                if owner == name and not waiting.done():
+                    waiting.set_exception(ContextLost(f"the context {name!r} has ended"))
             if cell is not None and not cell.end.done():
                 reason = f"the context's process ended: {_status(message['ended'])}"
                 cell.end.set_result(
                     {"status": "died", "error": CellError("DeadKernelError", reason), "lost": True, "count": cell.count}
                 )
         else:
-            self._frame(name, cell, message["frame"])
+            self._frame(name, cell, message["frame"], blobs)
 
-    def _frame(self, context: str, cell: _Cell | None, frame: dict[str, Any]) -> None:
+    def _frame(self, context: str, cell: _Cell | None, frame: dict[str, Any], blobs: list[bytes]) -> None:
         """Takes what a context's own process has sent."""
-        if "call" in frame:
+        if "checkpoint" in frame:
+            owner, waiting = self._checkpoints.get(frame["checkpoint"], ("", None))
+            if owner == context and waiting is not None and not waiting.done():
+                if problem := frame.get("problem"):
+                    waiting.set_exception(CheckpointRefused(str(problem)[:1000]))
+                else:
+                    waiting.set_result(blobs[0])
+        elif "call" in frame:
             task = self._loop.create_task(self._call(context, frame))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
@@ -387,12 +442,12 @@ class LiveBox:
             else:
                 program = self._programs[name] = Program(name, int(message["started"]))
                 future.set_result(program)
-        elif (program := self._programs.get(name)) is not None:
+        elif (running := self._programs.get(name)) is not None:
             if "printed" in message:
-                program.output.put_nowait((str(message["printed"]), blobs[0]))
-            elif not program.ended.done():
-                program.ended.set_result(int(message["ended"]))
-                program.output.put_nowait(None)
+                running.output.put_nowait((str(message["printed"]), blobs[0]))
+            elif not running.ended.done():
+                running.ended.set_result(int(message["ended"]))
+                running.output.put_nowait(None)
                 del self._programs[name]
 
     # Its end.
@@ -412,6 +467,7 @@ class LiveBox:
         self._loop.remove_writer(self._watched[0])
         lost = SessionLost(reason)
         waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._answers.values()]
+        waiting += [future for _, future in self._checkpoints.values()]
         waiting += [*self._starting.values(), *(program.ended for program in self._programs.values())]
         for future in waiting:
             if not future.done():
@@ -451,3 +507,7 @@ def _status(code: Any) -> str:
         with suppress(ValueError):
             return signal.Signals(-code).name
     return f"exit status {code}" if type(code) is int else "unknown"
+
+
+def _ignore(stream: str, data: bytes) -> None:
+    """Takes what the supervisor prints: nothing, unless something in the box has broken it."""

@@ -1,17 +1,20 @@
 """Files of a session, beneath its workspace and never above. It runs in the box, as the box's user."""
 
 import ctypes
+import errno
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any
 
+MOST_ENTRIES = 10_000
+"""Of a listing, and of what changes are looked for in."""
+
 _OPENAT2 = 437  # on every kind of machine
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
-
-MOST_ENTRIES = 10_000  # of a listing
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -28,6 +31,7 @@ class Workspace:
     def __init__(self, root: str = ".") -> None:
         """Opens the folder."""
         self._root = os.open(root, os.O_PATH | os.O_DIRECTORY)
+        self._seen: dict[str, tuple[Any, ...]] = {}  # at the last look for changes
 
     def do(self, action: str, arguments: dict[str, Any], blobs: Sequence[bytes]) -> tuple[Any, list[bytes]]:
         """Does what the host asks for; returns a JSON value and blobs.
@@ -35,18 +39,26 @@ class Workspace:
         Raises:
             OSError: The file system refuses.
         """
-        if action == "write":
-            return self.write(arguments["path"], blobs[0], append=arguments.get("append", False)), []
+        path = arguments.get("path", "")
         if action == "read":
-            data = self.read(arguments["path"], arguments.get("offset", 0), arguments["size"])
+            data = self.read(path, arguments["offset"], arguments["size"])
             return len(data), [data]
-        method = {"stat": self.stat, "list": self.list, "remove": self.remove, "make_folder": self.make_folder}[action]
-        return method(arguments["path"]), []
+        actions: dict[str, Callable[[], Any]] = {
+            "write": lambda: self.write(path, blobs[0], append=arguments.get("append", False)),
+            "stat": lambda: self.stat(path),
+            "list": lambda: self.entries(path),
+            "remove": lambda: self.remove(path),
+            "make_folder": lambda: self.make_folder(path),
+            "link": lambda: self.link(path, arguments["target"]),
+            "set_mode": lambda: self.set_mode(path, arguments["mode"]),
+            "changes": self.changes,
+        }
+        return actions[action](), []
 
     def open(self, path: str, flags: int, mode: int = 0) -> int:
         """Opens a path beneath the folder: no link and no `..` leads out of it, however often it changes meanwhile."""
         if "\0" in path:
-            raise OSError(22, "a path has no NUL")
+            raise OSError(errno.EINVAL, "a path has no NUL")
         how = _How(flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
         name = os.fsencode(path.lstrip("/") or ".")
         descriptor = _libc.syscall(_OPENAT2, self._root, name, ctypes.byref(how), ctypes.sizeof(how))
@@ -55,33 +67,40 @@ class Workspace:
             raise OSError(number, os.strerror(number), path)
         return int(descriptor)
 
+    @contextmanager
+    def _above(self, path: str) -> Iterator[tuple[int, str]]:
+        """Opens the folder that a path is in; gives that and the path's last part."""
+        pure = PurePosixPath(path.lstrip("/"))
+        if not pure.name or pure.name == "..":
+            raise OSError(errno.EINVAL, "the path has no name at its end")
+        folder = self.open(str(pure.parent), os.O_PATH | os.O_DIRECTORY)
+        try:
+            yield folder, pure.name
+        finally:
+            os.close(folder)
+
     def write(self, path: str, data: bytes, *, append: bool = False) -> int:
         """Writes a file, making the folders above it. Without `append` a reader sees the old or the new one whole."""
-        parent = PurePosixPath(path.lstrip("/")).parent
-        for folder in [*reversed(parent.parents), parent]:
-            if folder != PurePosixPath("."):
+        for folder in reversed(PurePosixPath(path.lstrip("/")).parents):
+            if folder.name:
                 with suppress(FileExistsError):
                     self.make_folder(str(folder))
         if append:
-            with os.fdopen(
-                self.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644), "wb"
-            ) as file:
-                _regular(file.fileno())
+            handle = self.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o644)
+            with os.fdopen(handle, "wb") as file:
+                _regular(handle)
                 return file.write(data)
-        folder = self.open(str(parent), os.O_PATH | os.O_DIRECTORY)
         temporary = f".{os.urandom(8).hex()}.part"
-        try:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+        with self._above(path) as (within, name):
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=within)
             try:
                 with os.fdopen(handle, "wb") as file:
                     size = file.write(data)
-                os.replace(temporary, PurePosixPath(path).name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.replace(temporary, name, src_dir_fd=within, dst_dir_fd=within)
             except OSError:
                 with suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
+                    os.unlink(temporary, dir_fd=within)
                 raise
-        finally:
-            os.close(folder)
         return size
 
     def read(self, path: str, offset: int, size: int) -> bytes:
@@ -100,64 +119,114 @@ class Workspace:
         finally:
             os.close(handle)
 
-    def list(self, path: str) -> list[dict[str, Any]]:
+    def entries(self, path: str) -> list[dict[str, Any]]:
         """Returns what is in a folder, by name."""
         handle = self.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            found = []
-            with os.scandir(handle) as entries:
-                for entry in entries:
+            found: list[dict[str, Any]] = []
+            with os.scandir(handle) as there:
+                for entry in there:
                     if len(found) >= MOST_ENTRIES:
-                        raise OSError(7, f"more than {MOST_ENTRIES} entries")
+                        raise OSError(errno.E2BIG, f"more than {MOST_ENTRIES} entries")
                     with suppress(FileNotFoundError):  # gone meanwhile
                         found.append(_entry(entry.name, os.stat(entry.name, dir_fd=handle, follow_symlinks=False)))
-            return sorted(found, key=lambda one: one["name"])
+            return sorted(found, key=lambda one: str(one["name"]))
         finally:
             os.close(handle)
 
     def remove(self, path: str) -> None:
         """Removes a file, or a folder with all that is in it."""
-        pure = PurePosixPath(path.lstrip("/"))
-        folder = self.open(str(pure.parent), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _remove(folder, pure.name)
-        finally:
-            os.close(folder)
+        with self._above(path) as (within, name):
+            _remove(within, name)
 
     def make_folder(self, path: str) -> None:
         """Makes a folder in one that is there."""
-        pure = PurePosixPath(path.lstrip("/"))
-        parent = self.open(str(pure.parent), os.O_PATH | os.O_DIRECTORY)
+        with self._above(path) as (within, name):
+            os.mkdir(name, 0o755, dir_fd=within)
+
+    def link(self, path: str, target: str) -> None:
+        """Makes a symbolic link; where it leads is looked at when it is followed."""
+        with self._above(path) as (within, name):
+            os.symlink(target, name, dir_fd=within)
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Sets the permissions of a file or folder."""
+        handle = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
-            os.mkdir(pure.name, 0o755, dir_fd=parent)
+            os.fchmod(handle, mode & 0o777)
         finally:
-            os.close(parent)
+            os.close(handle)
+
+    def changes(self) -> dict[str, Any]:
+        """Returns what is new or different since the last call, folders before what is in them, and what is gone.
+
+        A file of the same size, time, permissions and inode as before is taken for the same.
+        """
+        now: dict[str, tuple[Any, ...]] = {}
+        for path, entry in self._walk("", self._root):
+            if len(now) == MOST_ENTRIES:
+                raise OSError(errno.E2BIG, f"more than {MOST_ENTRIES} files")
+            now[path] = entry
+        changed = [
+            {"path": path, "kind": entry[0], "mode": entry[1], "size": entry[2], "target": entry[3]}
+            for path, entry in now.items()
+            if self._seen.get(path) != entry
+        ]
+        removed = [path for path in self._seen if path not in now]
+        self._seen = now
+        return {"changed": changed, "removed": removed}
+
+    def _walk(self, prefix: str, within: int) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Yields each path with its kind, mode, size, target, and for files what tells that they are the same."""
+        handle = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=within)
+        try:
+            with os.scandir(handle) as there:
+                names = sorted(entry.name for entry in there)
+            for name in names:
+                try:
+                    path = os.fsencode(prefix + name).decode()
+                    found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                    target = os.readlink(name, dir_fd=handle) if stat.S_ISLNK(found.st_mode) else ""
+                except (OSError, UnicodeDecodeError):  # gone meanwhile, or of a name that is no text
+                    continue
+                kind, mode = _KINDS.get(stat.S_IFMT(found.st_mode)), stat.S_IMODE(found.st_mode)
+                if kind == "file":
+                    yield path, (kind, mode, found.st_size, "", found.st_mtime_ns, found.st_ino)
+                elif kind is not None:
+                    yield path, (kind, mode, 0, target)
+                if kind == "folder":
+                    with suppress(OSError):
+                        inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+                        try:
+                            yield from self._walk(f"{path}/", inner)
+                        finally:
+                            os.close(inner)
+        finally:
+            os.close(handle)
 
 
 def _regular(handle: int) -> None:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        raise OSError(22, "not a regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
 
 
 def _entry(name: str, found: os.stat_result) -> dict[str, Any]:
-    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     return {
         "name": name.encode(errors="replace").decode(),
-        "kind": kinds.get(stat.S_IFMT(found.st_mode), "other"),
+        "kind": _KINDS.get(stat.S_IFMT(found.st_mode), "other"),
         "size": found.st_size,
         "modified": found.st_mtime,
     }
 
 
 def _remove(folder: int, name: str) -> None:
-    try:
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISDIR(found.st_mode):
         os.unlink(name, dir_fd=folder)
         return
-    except (IsADirectoryError, PermissionError):
-        pass
     handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     try:
-        for entry in os.listdir(handle):
+        for entry in os.listdir(handle):  # noqa: PTH208 - of a descriptor
             _remove(handle, entry)
     finally:
         os.close(handle)
