@@ -26,8 +26,8 @@ _MOST_NAME = 200
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Takes a message's type and content while a cell runs."""
 
-OnCall = Callable[[str, int, str, dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
-"""Does what code in a context asks for: context, number, name, arguments. What it raises is told to the code."""
+OnCall = Callable[[str, str, dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
+"""Does what code in a context asks for: context, name, arguments. What it raises is told to the code."""
 
 _CONTENTS: dict[str, dict[str, type]] = {
     "stream": {"name": str, "text": str},
@@ -70,6 +70,9 @@ class CellLimits:
 
     output_bytes: int = 1_000_000
     outputs: int = 1_000
+
+
+CELL_LIMITS = CellLimits()
 
 
 @dataclass
@@ -152,7 +155,7 @@ class LiveBox:
         context: str,
         code: str,
         timeout: float,
-        limits: CellLimits = CellLimits(),
+        limits: CellLimits = CELL_LIMITS,
         on_message: OnMessage | None = None,
     ) -> Result:
         """Executes a cell in a context in which none runs, and returns what came of it, whatever that is.
@@ -426,7 +429,7 @@ class LiveBox:
         try:
             if type(number) is not int or type(name) is not str or type(arguments) is not dict:
                 raise ValueError("a call has a number, a name and arguments")
-            value, blobs = await self._on_call(context, number, name, arguments)
+            value, blobs = await self._on_call(context, name, arguments)
             answer: dict[str, Any] = {"returns": number, "value": value}
         except Exception as error:  # noqa: BLE001 - it goes to the code that called
             answer = {"returns": number, "error": f"{type(error).__name__}: {error}"[:2000]}

@@ -1,0 +1,181 @@
+"""The kinds of events in a session's log, and what can be read from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workbook.sandbox.service.store import Event
+
+CREATED = "session.created"  # seed
+CONTEXT_OPENED = "context.opened"  # context
+CONTEXT_ENDED = "context.ended"  # context, reason
+CELL_STARTED = "cell.started"  # cell, context, code, timeout, key
+CELL_FINISHED = "cell.finished"  # cell, context, key, result or its blob, changed and removed files
+CALL_STARTED = "call.started"  # call, name, arguments, and of a cell's: cell, number
+CALL_FINISHED = "call.finished"  # call, value or error, blobs
+FILE_CHANGED = "file.changed"  # changed and removed files, by the files interface
+PROGRAM_STARTED = "program.started"  # program, command
+PROGRAM_ENDED = "program.ended"  # program, status
+CHECKPOINT = "checkpoint"  # contexts with their blobs, all files
+RESTORED = "session.restored"  # node, seconds, cells that were executed again
+CLOSED = "session.closed"  # reason
+
+
+@dataclass
+class Entry:
+    """A file, folder or link of the workspace.
+
+    Attributes:
+        kind: "file", "folder" or "link".
+        mode: Permissions.
+        blob: Name of a file's contents.
+        target: Of a link.
+    """
+
+    kind: str
+    mode: int
+    blob: str = ""
+    target: str = ""
+
+
+@dataclass
+class DoneCell:
+    """A cell that came to its end.
+
+    Attributes:
+        cell: Its id.
+        context: Where it was executed.
+        code: Its source.
+        timeout: Its limit, in seconds.
+        result: What was acknowledged, as JSON.
+        blob: Where the result is instead, if it is large.
+        lost: Whether the context's state was lost in it.
+        calls: What its calls gave, by number: name, arguments, outcome event.
+    """
+
+    cell: str
+    context: str
+    code: str
+    timeout: float
+    result: dict[str, Any] | None
+    blob: str
+    lost: bool
+    calls: dict[int, "DoneCall"]
+
+
+@dataclass
+class DoneCall:
+    """A call that was begun.
+
+    Attributes:
+        name: What was asked for.
+        arguments: With what.
+        value: What was answered.
+        error: What went wrong, instead.
+        blobs: Names of blobs of the answer.
+        finished: Whether it came to its end; nobody knows what the others have brought about.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    value: Any = None
+    error: str = ""
+    blobs: tuple[str, ...] = ()
+    finished: bool = False
+
+
+@dataclass
+class History:
+    """What a log says of a session.
+
+    Attributes:
+        seed: Of its random numbers.
+        contexts: Those that were open, in order, each with the cells that made its state since it was last lost.
+        checkpoints: Of contexts, the blob with their state before the first of these cells.
+        files: The workspace, by path, folders before what is in them.
+        by_key: Cells that have an idempotency key, by key; those that did not come to their end too, as None.
+        calls_by_key: Calls of cells that did not come to their end, by the cell's key.
+        last: The number of the last event.
+        cells: How many cells were started.
+    """
+
+    seed: int = 0
+    contexts: dict[str, list[DoneCell]] = field(default_factory=dict)
+    checkpoints: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Entry] = field(default_factory=dict)
+    by_key: dict[str, DoneCell | None] = field(default_factory=dict)
+    codes_by_key: dict[str, str] = field(default_factory=dict)
+    calls_by_key: dict[str, dict[int, DoneCall]] = field(default_factory=dict)
+    last: int = 0
+    cells: int = 0
+
+
+def read(events: Sequence[Event]) -> History:
+    """Reads a log from its beginning."""
+    history = History()
+    started: dict[str, Event] = {}
+    calls: dict[str, DoneCall] = {}
+    of_cell: dict[str, dict[int, DoneCall]] = {}
+    for event in events:
+        data, history.last = event.data, event.seq
+        match event.kind:
+            case "session.created":
+                history.seed = data["seed"]
+            case "context.opened":
+                history.contexts[data["context"]] = []
+                history.checkpoints.pop(data["context"], None)
+            case "context.ended":
+                history.contexts.pop(data["context"], None)
+                history.checkpoints.pop(data["context"], None)
+            case "cell.started":
+                started[data["cell"]] = event
+                history.cells += 1
+                if key := data.get("key"):
+                    history.by_key.setdefault(key, None)
+                    history.codes_by_key[key] = data["code"]
+                    of_cell[data["cell"]] = history.calls_by_key.setdefault(key, {})
+            case "call.started":
+                calls[data["call"]] = call = DoneCall(data["name"], data["arguments"])
+                if cell := data.get("cell"):
+                    of_cell.setdefault(cell, {})[data["number"]] = call
+            case "call.finished":
+                call = calls[data["call"]]
+                call.value, call.error = data.get("value"), data.get("error", "")
+                call.blobs, call.finished = event.blobs, True
+            case "cell.finished":
+                begun = started[data["cell"]].data
+                done = DoneCell(
+                    data["cell"],
+                    begun["context"],
+                    begun["code"],
+                    begun["timeout"],
+                    data.get("result"),
+                    data.get("blob", ""),
+                    data["lost"],
+                    of_cell.get(data["cell"], {}),
+                )
+                if begun.get("key"):
+                    history.by_key[begun["key"]] = done
+                if begun["context"] in history.contexts:
+                    if done.lost:
+                        history.contexts[begun["context"]] = []
+                        history.checkpoints.pop(begun["context"], None)
+                    else:
+                        history.contexts[begun["context"]].append(done)
+                apply(history.files, data)
+            case "file.changed":
+                apply(history.files, data)
+            case "checkpoint":
+                for context, blob in data["contexts"].items():
+                    history.contexts[context] = []
+                    history.checkpoints[context] = blob
+    return history
+
+
+def apply(files: dict[str, Entry], change: dict[str, Any]) -> None:
+    """Notes changes of files, as an event has them."""
+    for path in change.get("removed", []):
+        for gone in [one for one in files if one == path or one.startswith(f"{path}/")]:
+            del files[gone]
+    for one in change.get("changed", []):
+        files[one["path"]] = Entry(one["kind"], one["mode"], one.get("blob", ""), one.get("target", ""))

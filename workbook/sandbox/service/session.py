@@ -1,0 +1,461 @@
+"""A session that is live here. What it does is in its log before anybody is told, so that it can be brought back."""
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from workbook.sandbox.outputs import Result
+from workbook.sandbox.service import journal
+from workbook.sandbox.service.journal import DoneCall, DoneCell, Entry, History
+from workbook.sandbox.service.live import (
+    CELL_LIMITS,
+    CellLimits,
+    CheckpointRefused,
+    ContextLost,
+    FileRefused,
+    LiveBox,
+    OnMessage,
+    SessionLost,
+)
+from workbook.sandbox.service.store import Event, NewEvent, SessionRecord, Store
+
+MAIN = "main"
+"""The context that each session has from the start."""
+
+LARGE = 256 << 10
+"""Bytes of a result's JSON that stand in the log; larger ones are blobs."""
+
+CHUNK = 8 << 20
+"""Bytes of a file that are asked for at once."""
+
+CHECKPOINT_AFTER = 2.0
+"""Seconds of cells that would have to be executed again; then their state is kept instead."""
+
+Call = Callable[[dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
+"""Does what code in a session asks the service for: arguments to a JSON value and blobs."""
+
+MakeBox = Callable[["Session"], Awaitable[LiveBox]]
+
+
+class KeyConflictError(Exception):
+    """An idempotency key was used before, for something else."""
+
+
+class CellUnderWayError(Exception):
+    """What was asked for with this key is still being done."""
+
+
+class Session:
+    """A session, its box, and its log. For the tasks of one event loop.
+
+    Attributes:
+        record: As the store has it; only who holds its epoch writes the log.
+        last_used: When it was asked for something the last time, by `time.monotonic`.
+    """
+
+    def __init__(self, record: SessionRecord, store: Store, make_box: MakeBox, calls: dict[str, Call]) -> None:
+        """Prepares it; `create` or `restore` makes it live.
+
+        Args:
+            record: Of which this node is the owner.
+            store: Keeps its log.
+            make_box: Makes a box for it.
+            calls: What its code may ask the service for, by name.
+        """
+        self.record, self.last_used = record, time.monotonic()
+        self._store, self._make_box, self._calls = store, make_box, calls
+        self._box: LiveBox | None = None
+        self._history = History()
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._under_way: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._current: dict[str, _Running] = {}  # by context
+        self._numbers = itertools.count(1)
+        self._files_lock = asyncio.Lock()
+        self._since_checkpoint = 0.0
+
+    # Its life.
+
+    async def create(self) -> None:
+        """Begins it."""
+        seed = secrets.randbits(32)
+        await self._append(NewEvent(journal.CREATED, {"seed": seed}))
+        self._history.seed = seed
+        self._box = await self._make_box(self)
+        await self.open_context(MAIN)
+
+    async def restore(self, node: str) -> None:
+        """Brings it back from its log: its files, and the state of its contexts, by checkpoint and by executing again.
+
+        Calls are answered from the log; none is made a second time.
+        """
+        began = time.monotonic()
+        self._history = journal.read(await self._store.events(self.record.id))
+        self._numbers = itertools.count(self._history.last + 1)
+        self._box = await self._make_box(self)
+        executed = 0
+        for context in list(self._history.contexts):
+            executed += await self._restore_context(context)
+        await self._restore_files()
+        what = {"node": node, "seconds": round(time.monotonic() - began, 3), "cells": executed}
+        await self._append(NewEvent(journal.RESTORED, what))
+
+    async def _restore_context(self, context: str) -> int:
+        box = self._live()
+        self._locks[context] = asyncio.Lock()
+        await box.open(context, self._seed_of(context))
+        if blob := self._history.checkpoints.get(context):
+            await box.restore(context, await self._blob(blob))
+        cells = self._history.contexts[context]
+        for done in cells:
+            self._current[context] = _Running(done.cell, "", done.calls, replaying=True)
+            await box.execute(context, done.code, done.timeout * 2 + 1)
+            self._current.pop(context, None)
+        return len(cells)
+
+    async def _restore_files(self) -> None:
+        """Makes the workspace what the log says that it was, whatever the cells have made of it this time."""
+        box, wanted = self._live(), self._history.files
+        found, _ = await box.file("changes")
+        for path in [*found["removed"], *(one["path"] for one in reversed(found["changed"]))]:
+            there = wanted.get(path)
+            if there is None or there.kind != next(o["kind"] for o in found["changed"] if o["path"] == path):
+                await _quietly(box.file("remove", path=path))
+        for path, entry in wanted.items():
+            if entry.kind == "folder":
+                await _quietly(box.file("make_folder", path=path))
+            elif entry.kind == "link":
+                await _quietly(box.file("remove", path=path))
+                await box.file("link", path=path, target=entry.target)
+            else:
+                await box.file("write", [await self._blob(entry.blob)], path=path)
+                await box.file("set_mode", path=path, mode=entry.mode)
+        await box.file("changes")
+
+    async def close(self, reason: str) -> None:
+        """Ends it for good."""
+        await self._append(NewEvent(journal.CLOSED, {"reason": reason}))
+        await self._store.close_session(self.record.id, self.record.epoch)
+        await self.let_go()
+
+    async def let_go(self) -> None:
+        """Ends its box here; it can be brought back, here or elsewhere."""
+        if self._box is not None:
+            await self._box.close()
+
+    @property
+    def lost(self) -> str:
+        """Why its box has ended; empty while it lives."""
+        return self._box.lost if self._box else "it has no box yet"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a cell runs in it."""
+        return bool(self._current)
+
+    # What it is asked for.
+
+    async def open_context(self, context: str) -> None:
+        """Makes a context."""
+        self._used()
+        await self._live().open(context, self._seed_of(context))
+        self._locks[context] = asyncio.Lock()
+        self._history.contexts[context] = []
+        await self._append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
+
+    async def end_context(self, context: str) -> None:
+        """Ends a context, in the middle of a cell too."""
+        self._used()
+        self._live().end_context(context)
+        self._history.contexts.pop(context, None)
+        await self._append(NewEvent(journal.CONTEXT_ENDED, {"context": context, "reason": "asked for"}))
+
+    @property
+    def contexts(self) -> list[str]:
+        """Its contexts."""
+        return list(self._history.contexts)
+
+    async def execute(
+        self,
+        code: str,
+        *,
+        context: str = MAIN,
+        timeout: float = 30.0,
+        key: str = "",
+        limits: CellLimits = CELL_LIMITS,
+        on_message: OnMessage | None = None,
+    ) -> dict[str, Any]:
+        """Executes a cell when those before it in its context are done, and returns the result as JSON.
+
+        Args:
+            code: Its source.
+            context: Where.
+            timeout: Seconds that it may take.
+            key: Of the caller's choice: what was done with it once is not done again, its result is returned again.
+            limits: What it may put out.
+            on_message: Is called with its messages while it runs.
+
+        Raises:
+            KeyConflictError: The key was used for another cell.
+            ContextLost: There is no such context.
+            SessionLost: The box has ended.
+        """
+        self._used()
+        if key:
+            if (known := self._history.codes_by_key.get(key)) is not None and known != code:
+                raise KeyConflictError(f"the key {key!r} was used for another cell")
+            if done := self._history.by_key.get(key):
+                return await self._result_of(done)
+            if waiting := self._under_way.get(key):
+                return await asyncio.shield(waiting)
+        task = asyncio.ensure_future(self._execute(code, context, timeout, key, limits, on_message))
+        if key:
+            self._under_way[key] = task
+            self._history.codes_by_key[key] = code
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return await asyncio.shield(task)  # who asked may hang up: the cell goes on, and is recorded
+
+    async def _execute(
+        self, code: str, context: str, timeout: float, key: str, limits: CellLimits, on_message: OnMessage | None
+    ) -> dict[str, Any]:
+        lock = self._locks.get(context)
+        if lock is None:
+            raise ContextLost(f"there is no context {context!r}")
+        async with lock:
+            box = self._live()
+            cell = f"c{next(self._numbers)}"
+            begun = {"cell": cell, "context": context, "code": code, "timeout": timeout, "key": key}
+            await self._append(NewEvent(journal.CELL_STARTED, begun))
+            earlier = self._history.calls_by_key.pop(key, {}) if key else {}
+            running = self._current[context] = _Running(cell, key, earlier)
+            try:
+                result = await box.execute(context, code, timeout, limits, on_message)
+            finally:
+                self._current.pop(context, None)
+            return await self._finish(cell, context, code, timeout, key, result, running)
+
+    async def _finish(
+        self, cell: str, context: str, code: str, timeout: float, key: str, result: Result, running: "_Running"
+    ) -> dict[str, Any]:
+        """Writes down what came of a cell."""
+        value = {"cell": cell, "context": context, **_as_json(result)}
+        async with self._files_lock:
+            change, blobs = ({}, ()) if self.lost else await self._changed_files()
+            packed = json.dumps(value).encode()
+            data: dict[str, Any] = {"cell": cell, "context": context, "lost": result.state_lost, **change}
+            if len(packed) <= LARGE:
+                data["result"] = value
+            else:
+                data["blob"] = await self._store.put_blob(self.record.id, packed)
+                blobs = (*blobs, data["blob"])
+            await self._append(NewEvent(journal.CELL_FINISHED, data, tuple(blobs)))
+            journal.apply(self._history.files, change)
+        done = DoneCell(
+            cell, context, code, timeout, data.get("result"), data.get("blob", ""), result.state_lost, running.calls
+        )
+        if key:
+            self._history.by_key[key] = done
+        await self._note(context, done, result)
+        return value
+
+    async def _note(self, context: str, done: DoneCell, result: Result) -> None:
+        if self.lost:
+            return
+        if result.state_lost:
+            self._history.contexts[context] = []
+            self._history.checkpoints.pop(context, None)
+            await self._live().open(context, self._seed_of(context))
+            await self._append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
+            return
+        self._history.contexts.setdefault(context, []).append(done)
+        self._since_checkpoint += result.seconds
+        if self._since_checkpoint > CHECKPOINT_AFTER:
+            await self._checkpoint(context)
+
+    async def _checkpoint(self, context: str) -> None:
+        """Keeps the state of a context; where it cannot be kept, its cells will be executed again instead."""
+        self._since_checkpoint = 0.0
+        try:
+            data = await self._live().checkpoint(context)
+        except (CheckpointRefused, ContextLost, SessionLost):
+            return
+        blob = await self._store.put_blob(self.record.id, data)
+        await self._append(NewEvent(journal.CHECKPOINT, {"contexts": {context: blob}}, (blob,)))
+        before = self._history.checkpoints.get(context)
+        self._history.checkpoints[context], self._history.contexts[context] = blob, []
+        if before and before != blob:
+            await self._store.drop_blobs(self.record.id, self.record.epoch, [before])
+
+    def interrupt(self, context: str = MAIN) -> None:
+        """Raises KeyboardInterrupt in the cell that runs in a context."""
+        self._used()
+        self._live().interrupt(context)
+
+    async def file(self, action: str, blobs: Sequence[bytes] = (), **arguments: Any) -> tuple[Any, list[bytes]]:
+        """Does something with a file; what changes one is in the log before this returns.
+
+        Raises:
+            FileRefused: The session's file system refuses.
+            SessionLost: The box has ended.
+        """
+        self._used()
+        if action in ("read", "stat", "list"):
+            return await self._live().file(action, blobs, **arguments)
+        async with self._files_lock:
+            came = await self._live().file(action, blobs, **arguments)
+            change, names = await self._changed_files()
+            await self._append(NewEvent(journal.FILE_CHANGED, change, tuple(names)))
+            journal.apply(self._history.files, change)
+        return came
+
+    async def call(self, name: str, arguments: dict[str, Any], key: str = "") -> tuple[Any, list[bytes]]:
+        """Does what code may ask for, for the caller; it is recorded, and with a key done once."""
+        self._used()
+        number = f"k{hashlib.sha256(key.encode()).hexdigest()}" if key else f"a{next(self._numbers)}"
+        return await self._recorded(number, name, arguments, {})
+
+    # Calls.
+
+    async def on_call(self, context: str, name: str, arguments: dict[str, Any]) -> tuple[Any, list[bytes]]:
+        """Answers code in a context; see `live.OnCall`. Of a cell that is executed again, from the log."""
+        running = self._current.get(context)
+        if running is None:
+            raise LookupError("only a cell that runs can ask the service for something")
+        place = running.next_call()
+        known = running.known.get(place)
+        if known is not None:
+            if (known.name, known.arguments) != (name, arguments):
+                raise LookupError(f"this is another call than the one that was made before: {known.name}")
+            return await self._answer_of(known)
+        if running.replaying:
+            raise LookupError("this call was not made the first time")
+        of = {"cell": running.cell, "number": place}
+        call = running.calls[place] = DoneCall(name, arguments)
+        value, blobs = await self._recorded(f"{running.cell}.{place}", name, arguments, of, call)
+        return value, blobs
+
+    async def _answer_of(self, call: DoneCall) -> tuple[Any, list[bytes]]:
+        if not call.finished:
+            raise LookupError(
+                "the service ended while it did this: nobody knows what came of it, and it is not done twice"
+            )
+        if call.error:
+            raise LookupError(call.error)
+        return call.value, [await self._blob(name) for name in call.blobs]
+
+    async def _recorded(
+        self, number: str, name: str, arguments: dict[str, Any], of: dict[str, Any], call: DoneCall | None = None
+    ) -> tuple[Any, list[bytes]]:
+        """Does something between two events that say so."""
+        does = self._calls.get(name)
+        if does is None:
+            raise LookupError(f"there is no call {name!r}: there are {', '.join(self._calls)}")
+        call = call or DoneCall(name, arguments)
+        await self._append(NewEvent(journal.CALL_STARTED, {"call": number, "name": name, "arguments": arguments, **of}))
+        names: list[str] = []
+        try:
+            value, blobs = await does(arguments)
+            names = [await self._store.put_blob(self.record.id, blob) for blob in blobs]
+            outcome: dict[str, Any] = {"call": number, "value": value}
+        except Exception as error:
+            call.error, call.finished = f"{type(error).__name__}: {error}", True
+            await self._append(NewEvent(journal.CALL_FINISHED, {"call": number, "error": call.error}))
+            raise
+        await self._append(NewEvent(journal.CALL_FINISHED, outcome, tuple(names)))
+        call.value, call.blobs, call.finished = value, tuple(names), True
+        return value, blobs
+
+    # Files.
+
+    async def _changed_files(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Returns what has changed in the workspace, as an event has it, and the blobs that hold it."""
+        box = self._live()
+        try:
+            found, _ = await box.file("changes")
+        except FileRefused:
+            return {"incomplete": True}, ()
+        names, changed = [], []
+        for one in found["changed"]:
+            entry = Entry(str(one["kind"]), int(one["mode"]), target=str(one["target"]))
+            if entry.kind == "file":
+                try:
+                    entry.blob = await self._store.put_blob(self.record.id, await self._read(one["path"], one["size"]))
+                except FileRefused:  # gone or changed meanwhile
+                    continue
+                names.append(entry.blob)
+            changed.append({"path": str(one["path"]), **dataclasses.asdict(entry)})
+        return {"changed": changed, "removed": [str(path) for path in found["removed"]]}, tuple(dict.fromkeys(names))
+
+    async def _read(self, path: str, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            _, (part,) = await self._live().file("read", path=path, offset=len(data), size=min(CHUNK, size - len(data)))
+            if not part:
+                break
+            data += part
+        return data
+
+    # The log.
+
+    async def _append(self, *events: NewEvent) -> list[Event]:
+        return await self._store.append(self.record.id, self.record.epoch, events)
+
+    async def _blob(self, name: str) -> bytes:
+        data = await self._store.get_blob(name)
+        if data is None:
+            raise SessionLost(f"its log refers to {name}, which the store does not have")
+        return data
+
+    async def _result_of(self, done: DoneCell) -> dict[str, Any]:
+        if done.result is not None:
+            return done.result
+        value: dict[str, Any] = json.loads(await self._blob(done.blob))
+        return value
+
+    def _seed_of(self, context: str) -> int:
+        return int.from_bytes(hashlib.sha256(f"{self._history.seed}/{context}".encode()).digest()[:4], "big")
+
+    def _live(self) -> LiveBox:
+        if self._box is None:
+            raise SessionLost("it has no box yet")
+        return self._box
+
+    def _used(self) -> None:
+        self.last_used = time.monotonic()
+
+
+class _Running:
+    """A cell that runs, with the calls that are known of it from an earlier time."""
+
+    def __init__(self, cell: str, key: str, known: dict[int, DoneCall], *, replaying: bool = False) -> None:
+        self.cell, self.key, self.known, self.replaying = cell, key, known, replaying
+        self.calls: dict[int, DoneCall] = dict(known)
+        self._places = itertools.count(1)
+
+    def next_call(self) -> int:
+        """Returns the place of the next call in this cell."""
+        return next(self._places)
+
+
+def _as_json(result: Result) -> dict[str, Any]:
+    return {
+        "status": result.status,
+        "text": result.text,
+        "outputs": result.outputs,
+        "error": None if result.error is None else dataclasses.asdict(result.error),
+        "state_lost": result.state_lost,
+        "truncated": result.truncated,
+        "seconds": round(result.seconds, 6),
+        "execution_count": result.execution_count,
+    }
+
+
+async def _quietly(action: Awaitable[object]) -> None:
+    with contextlib.suppress(FileRefused):
+        await action
