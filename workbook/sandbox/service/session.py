@@ -82,13 +82,22 @@ class Session:
 
     # Its life.
 
-    async def create(self) -> None:
-        """Begins it."""
-        seed = secrets.randbits(32)
-        await self._append(NewEvent(journal.CREATED, {"seed": seed}))
+    async def create(self, ready: "ReadyBox | None" = None) -> None:
+        """Begins it.
+
+        Args:
+            ready: A box that has the main context already; one is made where it is left out.
+        """
+        seed = ready.seed if ready else secrets.randbits(32)
         self._history.seed = seed
-        self._box = await self._make_box(self)
-        await self.open_context(MAIN)
+        if ready:
+            self._box = ready.box
+        else:
+            self._box = await self._make_box(self)
+            await self._box.open(MAIN, seed_of(seed, MAIN))
+        self._locks[MAIN], self._history.contexts[MAIN] = asyncio.Lock(), []
+        created, opened = NewEvent(journal.CREATED, {"seed": seed}), NewEvent(journal.CONTEXT_OPENED, {"context": MAIN})
+        await self._append(created, opened)
 
     async def restore(self, node: str) -> None:
         """Brings it back from its log: its files, and the state of its contexts, by checkpoint and by executing again.
@@ -419,7 +428,7 @@ class Session:
         return value
 
     def _seed_of(self, context: str) -> int:
-        return int.from_bytes(hashlib.sha256(f"{self._history.seed}/{context}".encode()).digest()[:4], "big")
+        return seed_of(self._history.seed, context)
 
     def _live(self) -> LiveBox:
         if self._box is None:
@@ -428,6 +437,24 @@ class Session:
 
     def _used(self) -> None:
         self.last_used = time.monotonic()
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadyBox:
+    """A box that waits for a session: its main context is open.
+
+    Attributes:
+        box: The box.
+        seed: Of the session's random numbers.
+    """
+
+    box: LiveBox
+    seed: int
+
+
+def seed_of(seed: int, context: str) -> int:
+    """Returns the seed of a context's random numbers."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{context}".encode()).digest()[:4], "big")
 
 
 class _Running:

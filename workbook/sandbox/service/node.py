@@ -1,0 +1,294 @@
+"""A node: it has sessions live, brings them back when they are asked for, and knows which node has the others."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from workbook.sandbox.isolation.limits import Limits
+from workbook.sandbox.service.boxes import DEFAULT, Boxes
+from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.routing import place
+from workbook.sandbox.service.session import Call, Session
+from workbook.sandbox.service.store import FencedError, NodeRecord, SessionRecord, Store, UnknownSessionError
+
+HEARTBEAT = 1.0
+"""Seconds from one heartbeat of a node to the next."""
+
+ALIVE_WITHIN = 5.0
+"""Seconds without a heartbeat after which a node counts as lost, and others take its sessions."""
+
+
+class FullError(Exception):
+    """The machine is full, and so is the queue; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ElsewhereError(Exception):
+    """Another node has the session, or is to have it: `url` is where."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"the session is at {url}")
+        self.url = url
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What a node may do.
+
+    Attributes:
+        id: Its name among the others.
+        url: Where the others reach it.
+        capacity: How many sessions it has live at most.
+        ready: How many boxes wait for sessions.
+        queue: How many sessions may wait for room.
+        patience: Seconds that one waits.
+        idle: Seconds without a request after which a session's box ends; its next request brings it back.
+        quota: How many sessions a tenant may have open.
+        limits: Of a session, where it asks for nothing else; it may ask for less.
+    """
+
+    id: str = field(default_factory=lambda: f"node-{secrets.token_hex(4)}")
+    url: str = ""
+    capacity: int = 100
+    ready: int = 4
+    queue: int = 100
+    patience: float = 10.0
+    idle: float = 600.0
+    quota: int = 100
+    limits: Limits = field(default_factory=lambda: replace(Limits(), output=1 << 40, cpu_seconds=3600))
+
+
+class Node:
+    """Serves sessions. For the tasks of one event loop; a context manager."""
+
+    def __init__(self, store: Store, settings: NodeSettings, calls: Mapping[str, Call]) -> None:
+        """Prepares it.
+
+        Args:
+            store: Where all nodes keep their sessions.
+            settings: What it may do.
+            calls: What code in sessions may ask the service for, by name.
+        """
+        self.store, self.settings = store, settings
+        self.boxes = Boxes(limits=settings.limits, ready=settings.ready)
+        self._calls = dict(calls)
+        self._sessions: dict[str, Session] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._room = asyncio.Semaphore(settings.capacity)
+        self._waiting = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self.draining = False
+
+    async def start(self) -> None:
+        """Starts it.
+
+        Raises:
+            IsolationError: No box can be made on this machine.
+            StoreError: The store is out of reach.
+        """
+        await self.boxes.start()
+        await self._beat()
+        self._tasks = [asyncio.create_task(self._beats()), asyncio.create_task(self._reap())]
+
+    async def close(self) -> None:
+        """Ends it. Its sessions stay in the store, and come back when they are asked for."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for session in list(self._sessions.values()):
+            await session.let_go()
+        await self.boxes.close()
+        with contextlib.suppress(Exception):  # the others will notice
+            await self.store.remove_node(self.settings.id)
+
+    async def __aenter__(self) -> "Node":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    @property
+    def live(self) -> int:
+        """How many sessions it has live."""
+        return len(self._sessions)
+
+    @property
+    def waiting(self) -> int:
+        """How many sessions wait for room."""
+        return self._waiting
+
+    # Sessions.
+
+    async def create(
+        self, tenant: str, *, environment: str = DEFAULT, limits: Limits | None = None, session: str = ""
+    ) -> Session:
+        """Makes a session here, when there is room.
+
+        Raises:
+            ElsewhereError: It is to be made at another node.
+            FullError: There is no room, and there are too many that wait for it.
+            QuotaError: The tenant has as many sessions as it may have.
+            IsolationError: No box can be made.
+        """
+        session = session or f"s-{secrets.token_hex(12)}"
+        await self._place(session)
+        async with self._room_for_one() as taken:
+            limits = limits or self.settings.limits
+            record = SessionRecord(session, tenant, environment, limits=asdict(limits), owner=self.settings.id, epoch=1)
+            await self.store.create(record, quota=self.settings.quota)
+            made = Session(record, self.store, self._make_box, self._calls)
+            plain = environment == DEFAULT and limits == self.settings.limits
+            try:
+                await made.create(self.boxes.take(made.on_call) if plain else None)
+            except BaseException:
+                await made.let_go()
+                with contextlib.suppress(Exception):
+                    await self.store.close_session(session)
+                raise
+            self._sessions[session] = made
+            taken.keep()
+        return made
+
+    async def _place(self, session: str) -> None:
+        nodes = await self.store.nodes(ALIVE_WITHIN)
+        if len(nodes) > 1:
+            best = place(session, nodes)
+            if best is not None and best.id != self.settings.id:
+                raise ElsewhereError(best.url)
+
+    async def get(self, session: str, tenant: str) -> Session:
+        """Returns a session of a tenant, live: brought back where it was not, or where its box has died.
+
+        Raises:
+            UnknownSessionError: The tenant has no such session, or it is closed.
+            ElsewhereError: Another node has it, or is to bring it back.
+            FullError: There is no room for it here.
+        """
+        found = self._sessions.get(session)
+        if found is not None and not found.lost and found.record.tenant == tenant:
+            return found
+        async with self._locks.setdefault(session, asyncio.Lock()):
+            found = self._sessions.get(session)
+            if found is not None and not found.lost and found.record.tenant == tenant:
+                return found
+            try:
+                return await self._bring_back(session, tenant)
+            finally:
+                if session not in self._sessions:
+                    self._locks.pop(session, None)
+
+    async def _bring_back(self, session: str, tenant: str) -> Session:
+        record = await self.store.session(session)
+        if record.tenant != tenant or record.closed:
+            raise UnknownSessionError(session)
+        here = self.settings.id
+        if record.owner not in ("", here):
+            nodes = {node.id: node for node in await self.store.nodes(ALIVE_WITHIN)}
+            if record.owner in nodes:
+                raise ElsewhereError(nodes[record.owner].url)
+            best = place(session, list(nodes.values()))
+            if best is not None and best.id != here:
+                raise ElsewhereError(best.url)
+        dead = self._sessions.pop(session, None)
+        if dead is not None:
+            await dead.let_go()
+            self._room.release()
+        async with self._room_for_one() as taken:
+            record = await self.store.claim(session, here, record.epoch)
+            found = Session(record, self.store, self._make_box, self._calls)
+            try:
+                await found.restore(here)
+            except BaseException:
+                await found.let_go()
+                raise
+            self._sessions[session] = found
+            taken.keep()
+        return found
+
+    async def close_session(self, session: str, tenant: str) -> None:
+        """Ends a session for good.
+
+        Raises:
+            UnknownSessionError: The tenant has no such session.
+            ElsewhereError: Another node has it.
+        """
+        found = await self.get(session, tenant)
+        await found.close("asked for")
+        self._forget(session)
+
+    def _forget(self, session: str) -> None:
+        if self._sessions.pop(session, None) is not None:
+            self._locks.pop(session, None)
+            self._room.release()
+
+    async def _make_box(self, session: Session) -> LiveBox:
+        limits = Limits(**session.record.limits)
+        return await self.boxes.make(session.on_call, limits, session.record.environment)
+
+    # Room.
+
+    @contextlib.asynccontextmanager
+    async def _room_for_one(self) -> Any:
+        """Takes room for a session, which the block may keep."""
+        if self._room.locked() and self._waiting >= self.settings.queue:
+            raise FullError(f"{self.settings.capacity} sessions are live, and {self._waiting} wait for room", 1.0)
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._room.acquire(), self.settings.patience)
+        except TimeoutError:
+            raise FullError(
+                f"{self.settings.capacity} sessions are live, and none ended in {self.settings.patience:g} s", 5.0
+            ) from None
+        finally:
+            self._waiting -= 1
+        taken = _Taken()
+        try:
+            yield taken
+        finally:
+            if not taken.kept:
+                self._room.release()
+
+    # What goes on by itself.
+
+    async def _beats(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            with contextlib.suppress(Exception):  # the next one may get through; until then requests tell
+                await self._beat()
+
+    async def _beat(self) -> None:
+        settings = self.settings
+        await self.store.heartbeat(
+            NodeRecord(settings.id, settings.url, settings.capacity, len(self._sessions), self.draining)
+        )
+
+    async def _reap(self) -> None:
+        """Ends boxes that nobody uses, and those of sessions that another node has by now."""
+        while True:
+            await asyncio.sleep(min(1.0, self.settings.idle / 4))
+            for name, session in list(self._sessions.items()):
+                idle = time.monotonic() - session.last_used > self.settings.idle
+                if (idle and not session.busy) or session.lost:
+                    await session.let_go()
+                    self._forget(name)
+                    with contextlib.suppress(FencedError, UnknownSessionError):
+                        await self.store.claim(name, "", session.record.epoch)
+
+
+class _Taken:
+    """Room that was taken; given back unless it is kept."""
+
+    def __init__(self) -> None:
+        self.kept = False
+
+    def keep(self) -> None:
+        """Keeps it beyond the block."""
+        self.kept = True
