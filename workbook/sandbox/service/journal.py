@@ -94,7 +94,10 @@ class History:
         checkpoints: Of contexts, the blob with their state before the first of these cells.
         files: The workspace, by path, folders before what is in them.
         by_key: Cells that have an idempotency key, by key; those that did not come to their end too, as None.
+        codes_by_key: What was executed with each key.
         calls_by_key: Calls of cells that did not come to their end, by the cell's key.
+        own_calls: Calls that the caller itself has made, by their number.
+        programs: Commands of programs that have not ended, by name.
         last: The number of the last event.
         cells: How many cells were started.
     """
@@ -106,6 +109,8 @@ class History:
     by_key: dict[str, DoneCell | None] = field(default_factory=dict)
     codes_by_key: dict[str, str] = field(default_factory=dict)
     calls_by_key: dict[str, dict[int, DoneCall]] = field(default_factory=dict)
+    own_calls: dict[str, DoneCall] = field(default_factory=dict)
+    programs: dict[str, list[str]] = field(default_factory=dict)
     last: int = 0
     cells: int = 0
 
@@ -138,6 +143,8 @@ def read(events: Sequence[Event]) -> History:
                 calls[data["call"]] = call = DoneCall(data["name"], data["arguments"])
                 if cell := data.get("cell"):
                     of_cell.setdefault(cell, {})[data["number"]] = call
+                else:
+                    history.own_calls[data["call"]] = call
             case "call.finished":
                 call = calls[data["call"]]
                 call.value, call.error = data.get("value"), data.get("error", "")
@@ -165,6 +172,10 @@ def read(events: Sequence[Event]) -> History:
                 apply(history.files, data)
             case "file.changed":
                 apply(history.files, data)
+            case "program.started":
+                history.programs[data["program"]] = data["command"]
+            case "program.ended":
+                history.programs.pop(data["program"], None)
             case "checkpoint":
                 for context, blob in data["contexts"].items():
                     history.contexts[context] = []

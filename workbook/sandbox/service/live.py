@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from workbook.sandbox.isolation.box import Box, BoxDied
 from workbook.sandbox.isolation.channel import ChannelError
@@ -17,11 +17,15 @@ from workbook.sandbox.process import Message
 CHECKPOINT_SECONDS = 10.0
 """What a checkpoint of a context may take."""
 
+PATIENCE = 30.0
+"""Seconds in which a box's supervisor must answer; code in the box can stop it."""
+
 GRACE = 2.0
 """Seconds in which an interrupted cell must end; then its context is ended."""
 
 _AT_ONCE = 100  # messages of a box that are dealt with before others have their turn
 _MOST_NAME = 200
+_T = TypeVar("_T")
 
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Takes a message's type and content while a cell runs."""
@@ -148,7 +152,7 @@ class LiveBox:
         """
         self._opening[context] = future = self._loop.create_future()
         self._post({"do": "open", "context": context, "seed": seed})
-        await future
+        await self._answered(future)
 
     async def execute(
         self,
@@ -206,7 +210,7 @@ class LiveBox:
         except TimeoutError:
             pass
         self._post({"do": "close", "context": context})
-        end = await cell.end
+        end = await self._answered(cell.end, GRACE)
         return {**end, "status": "timeout", "error": late, "lost": True}
 
     async def checkpoint(self, context: str) -> bytes:
@@ -266,7 +270,7 @@ class LiveBox:
         self._answers[number] = future
         self._post({"do": "file", "id": number, "action": action, "arguments": arguments}, blobs)
         try:
-            return await future
+            return await self._answered(future)
         finally:
             self._answers.pop(number, None)
 
@@ -285,7 +289,7 @@ class LiveBox:
         what = {"process": name, "command": list(command), "environment": environment or {}, "input": has_input}
         self._post({"do": "start", **what})
         try:
-            return await future
+            return await self._answered(future)
         finally:
             del self._starting[name]
 
@@ -305,6 +309,14 @@ class LiveBox:
         """Ends the box with all that is in it."""
         self._end_all("closed")
         await self._loop.run_in_executor(None, self._box.close)
+
+    async def _answered(self, future: "asyncio.Future[_T]", seconds: float = PATIENCE) -> _T:
+        """Waits for what the supervisor must say; a box in which it does not is ended."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), seconds)
+        except TimeoutError:
+            self._died(f"its supervisor did not answer within {seconds:g} s")
+        return await future
 
     # What it says.
 

@@ -4,22 +4,43 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
+from workbook.sandbox.isolation.box import IsolationError
 from workbook.sandbox.isolation.limits import Limits
+from workbook.sandbox.service import journal
 from workbook.sandbox.service.boxes import DEFAULT, Boxes
-from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.hooks import Observer
+from workbook.sandbox.service.live import LiveBox, SessionLost
 from workbook.sandbox.service.routing import place
 from workbook.sandbox.service.session import Call, Session
-from workbook.sandbox.service.store import FencedError, NodeRecord, SessionRecord, Store, UnknownSessionError
+from workbook.sandbox.service.store import (
+    FencedError,
+    NewEvent,
+    NodeRecord,
+    QuotaError,
+    SessionRecord,
+    Store,
+    StoreError,
+    UnknownSessionError,
+)
 
 HEARTBEAT = 1.0
 """Seconds from one heartbeat of a node to the next."""
 
 ALIVE_WITHIN = 5.0
 """Seconds without a heartbeat after which a node counts as lost, and others take its sessions."""
+
+
+_T = TypeVar("_T")
+
+_CHECK = 3.0  # seconds in which the store must take a heartbeat for the node to be ready
+
+CallsOf = Callable[[str], Mapping[str, Call]]
+"""Gives what code in a tenant's sessions may ask the service for, by name."""
 
 
 class FullError(Exception):
@@ -68,17 +89,29 @@ class NodeSettings:
 class Node:
     """Serves sessions. For the tasks of one event loop; a context manager."""
 
-    def __init__(self, store: Store, settings: NodeSettings, calls: Mapping[str, Call]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: NodeSettings,
+        calls_of: CallsOf = lambda _: {},
+        *,
+        files_of: Callable[[str], Mapping[str, Path]] = lambda _: {},
+        observer: Observer | None = None,
+    ) -> None:
         """Prepares it.
 
         Args:
             store: Where all nodes keep their sessions.
             settings: What it may do.
-            calls: What code in sessions may ask the service for, by name.
+            calls_of: What code in a tenant's sessions may ask the service for.
+            files_of: What an environment adds to the library of its boxes, by its name.
+            observer: Is told what happens.
         """
-        self.store, self.settings = store, settings
-        self.boxes = Boxes(limits=settings.limits, ready=settings.ready)
-        self._calls = dict(calls)
+        self.store, self.settings, self.observer = store, settings, observer or Observer()
+        self.boxes = Boxes(
+            limits=settings.limits, ready=settings.ready, files_of=files_of, on_death=self.observer.box_died
+        )
+        self._calls_of = calls_of
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
         self._room = asyncio.Semaphore(settings.capacity)
@@ -125,12 +158,46 @@ class Node:
         """How many sessions wait for room."""
         return self._waiting
 
+    async def problems(self) -> list[str]:
+        """Why no session could be had now; empty if one could."""
+        found = []
+        if self.draining:
+            found.append("it is ending")
+        if self._room.locked():
+            found.append(f"{self.settings.capacity} sessions are live, which is all that there is room for")
+        try:
+            await asyncio.wait_for(self._beat(), _CHECK)
+        except (StoreError, TimeoutError) as error:
+            found.append(f"the store takes no heartbeat: {error}")
+        if not self.boxes.waiting:
+            try:
+                box = await self.boxes.make(_nobody, self.settings.limits)
+                await box.close()
+            except IsolationError as error:
+                found.append(f"no box can be made: {error}")
+        return found
+
     # Sessions.
 
     async def create(
-        self, tenant: str, *, environment: str = DEFAULT, limits: Limits | None = None, session: str = ""
+        self,
+        tenant: str,
+        *,
+        environment: str = DEFAULT,
+        limits: Limits | None = None,
+        session: str = "",
+        quota: int | None = None,
+        placed: bool = False,
     ) -> Session:
         """Makes a session here, when there is room.
+
+        Args:
+            tenant: Whose it is.
+            environment: What it has.
+            limits: What it may use; the node's where nothing is asked for.
+            session: Its name.
+            quota: How many sessions the tenant may have open; the node's where nothing is said.
+            placed: Whether another node has found that it is to be here.
 
         Raises:
             ElsewhereError: It is to be made at another node.
@@ -139,15 +206,25 @@ class Node:
             IsolationError: No box can be made.
         """
         session = session or f"s-{secrets.token_hex(12)}"
-        await self._place(session)
+        began = time.monotonic()
+        if self.draining:
+            self.observer.refused("draining")
+            raise FullError("this node is ending", 1.0)
+        if not placed:
+            await self._place(session)
         async with self._room_for_one() as taken:
             limits = limits or self.settings.limits
             record = SessionRecord(session, tenant, environment, limits=asdict(limits), owner=self.settings.id, epoch=1)
-            await self.store.create(record, quota=self.settings.quota)
-            made = Session(record, self.store, self._make_box, self._calls)
-            plain = environment == DEFAULT and limits == self.settings.limits
             try:
-                await made.create(self.boxes.take(made.on_call) if plain else None)
+                await self.store.create(record, quota=self.settings.quota if quota is None else quota)
+            except QuotaError:
+                self.observer.refused("quota")
+                raise
+            made = Session(record, self.store, self._make_box, dict(self._calls_of(tenant)))
+            plain = environment == DEFAULT and limits == self.settings.limits
+            ready = self.boxes.take(made.on_call) if plain else None
+            try:
+                await made.create(ready)
             except BaseException:
                 await made.let_go()
                 with contextlib.suppress(Exception):
@@ -155,6 +232,7 @@ class Node:
                 raise
             self._sessions[session] = made
             taken.keep()
+        self.observer.created(time.monotonic() - began, ready=ready is not None)
         return made
 
     async def _place(self, session: str) -> None:
@@ -163,6 +241,37 @@ class Node:
             best = place(session, nodes)
             if best is not None and best.id != self.settings.id:
                 raise ElsewhereError(best.url)
+
+    async def elsewhere(self, session: str, tenant: str) -> str | None:
+        """Where a session is live, or is to be brought back; None if that is here.
+
+        Raises:
+            UnknownSessionError: The tenant has no such session, or it is closed.
+        """
+        found = self._sessions.get(session)
+        if found is not None and not found.lost and found.record.tenant == tenant:
+            return None
+        try:
+            await self._is_ours(session, tenant)
+        except ElsewhereError as error:
+            return error.url
+        return None
+
+    async def use(self, session: str, tenant: str, action: Callable[[Session], Awaitable[_T]]) -> _T:
+        """Does something with a session, once more if its box turns out to have ended or another node to have it.
+
+        Raises:
+            UnknownSessionError, ElsewhereError, FullError: As `get`.
+            SessionLost: Its box has ended a second time.
+        """
+        found = await self.get(session, tenant)
+        try:
+            return await action(found)
+        except SessionLost:
+            pass
+        except FencedError:
+            await self._drop(found)
+        return await action(await self.get(session, tenant))
 
     async def get(self, session: str, tenant: str) -> Session:
         """Returns a session of a tenant, live: brought back where it was not, or where its box has died.
@@ -185,32 +294,48 @@ class Node:
                 if session not in self._sessions:
                     self._locks.pop(session, None)
 
-    async def _bring_back(self, session: str, tenant: str) -> Session:
+    async def _is_ours(self, session: str, tenant: str) -> SessionRecord:
+        """Returns the record of a session that is here, or is to be brought back here.
+
+        Raises:
+            UnknownSessionError: The tenant has no such session, or it is closed.
+            ElsewhereError: Another node has it, or is to bring it back.
+        """
         record = await self.store.session(session)
         if record.tenant != tenant or record.closed:
             raise UnknownSessionError(session)
         here = self.settings.id
-        if record.owner not in ("", here):
+        if record.owner != here:
             nodes = {node.id: node for node in await self.store.nodes(ALIVE_WITHIN)}
             if record.owner in nodes:
                 raise ElsewhereError(nodes[record.owner].url)
             best = place(session, list(nodes.values()))
             if best is not None and best.id != here:
                 raise ElsewhereError(best.url)
+        return record
+
+    async def _bring_back(self, session: str, tenant: str) -> Session:
+        record = await self._is_ours(session, tenant)
+        here, began = self.settings.id, time.monotonic()
         dead = self._sessions.pop(session, None)
         if dead is not None:
             await dead.let_go()
             self._room.release()
         async with self._room_for_one() as taken:
-            record = await self.store.claim(session, here, record.epoch)
-            found = Session(record, self.store, self._make_box, self._calls)
+            try:
+                record = await self.store.claim(session, here, record.epoch)
+            except FencedError:  # another node was faster, or somebody has closed it
+                raise ElsewhereError("") from None
+            found = Session(record, self.store, self._make_box, dict(self._calls_of(tenant)))
             try:
                 await found.restore(here)
             except BaseException:
+                self.observer.restored(time.monotonic() - began, ok=False)
                 await found.let_go()
                 raise
             self._sessions[session] = found
             taken.keep()
+        self.observer.restored(time.monotonic() - began, ok=True)
         return found
 
     async def close_session(self, session: str, tenant: str) -> None:
@@ -220,13 +345,28 @@ class Node:
             UnknownSessionError: The tenant has no such session.
             ElsewhereError: Another node has it.
         """
-        found = await self.get(session, tenant)
-        await found.close("asked for")
+        found = self._sessions.get(session)
+        if found is not None and not found.lost and found.record.tenant == tenant:
+            await found.close("asked for")
+            self._forget(found)
+            return
+        record = await self._is_ours(session, tenant)
+        if found is not None:
+            await self._drop(found)
+        record = await self.store.claim(session, self.settings.id, record.epoch)
+        await self.store.append(session, record.epoch, [NewEvent(journal.CLOSED, {"reason": "asked for"})])
+        await self.store.close_session(session, record.epoch)
+
+    async def _drop(self, session: Session) -> None:
+        await session.let_go()
         self._forget(session)
 
-    def _forget(self, session: str) -> None:
-        if self._sessions.pop(session, None) is not None:
-            self._locks.pop(session, None)
+    def _forget(self, session: Session) -> None:
+        """Gives up the room of a session, unless that was done, or another has taken its place."""
+        name = session.record.id
+        if self._sessions.get(name) is session:
+            del self._sessions[name]
+            self._locks.pop(name, None)
             self._room.release()
 
     async def _make_box(self, session: Session) -> LiveBox:
@@ -239,11 +379,13 @@ class Node:
     async def _room_for_one(self) -> Any:
         """Takes room for a session, which the block may keep."""
         if self._room.locked() and self._waiting >= self.settings.queue:
+            self.observer.refused("full")
             raise FullError(f"{self.settings.capacity} sessions are live, and {self._waiting} wait for room", 1.0)
         self._waiting += 1
         try:
             await asyncio.wait_for(self._room.acquire(), self.settings.patience)
         except TimeoutError:
+            self.observer.refused("full")
             raise FullError(
                 f"{self.settings.capacity} sessions are live, and none ended in {self.settings.patience:g} s", 5.0
             ) from None
@@ -261,8 +403,11 @@ class Node:
     async def _beats(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
-            with contextlib.suppress(Exception):  # the next one may get through; until then requests tell
+            self.boxes.tend()
+            try:
                 await self._beat()
+            except Exception:  # noqa: BLE001 - the next one may get through; until then requests tell
+                self.observer.store_failed()
 
     async def _beat(self) -> None:
         settings = self.settings
@@ -277,10 +422,13 @@ class Node:
             for name, session in list(self._sessions.items()):
                 idle = time.monotonic() - session.last_used > self.settings.idle
                 if (idle and not session.busy) or session.lost:
-                    await session.let_go()
-                    self._forget(name)
-                    with contextlib.suppress(FencedError, UnknownSessionError):
+                    await self._drop(session)
+                    with contextlib.suppress(FencedError, UnknownSessionError, StoreError):
                         await self.store.claim(name, "", session.record.epoch)
+
+
+async def _nobody(context: str, name: str, arguments: dict[str, Any]) -> tuple[Any, list[bytes]]:
+    raise LookupError(f"nobody answers {name!r} of {context!r}, with {len(arguments)} arguments: it is for a try")
 
 
 class _Taken:

@@ -8,11 +8,12 @@ import itertools
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from workbook.sandbox.outputs import Result
 from workbook.sandbox.service import journal
+from workbook.sandbox.service.checks import encode
 from workbook.sandbox.service.journal import DoneCall, DoneCell, Entry, History
 from workbook.sandbox.service.live import (
     CELL_LIMITS,
@@ -24,7 +25,8 @@ from workbook.sandbox.service.live import (
     OnMessage,
     SessionLost,
 )
-from workbook.sandbox.service.store import Event, NewEvent, SessionRecord, Store
+from workbook.sandbox.service.programs import Programs, Running
+from workbook.sandbox.service.store import FencedError, NewEvent, RefusedError, SessionRecord, Store, StoreError
 
 MAIN = "main"
 """The context that each session has from the start."""
@@ -34,6 +36,9 @@ LARGE = 256 << 10
 
 CHUNK = 8 << 20
 """Bytes of a file that are asked for at once."""
+
+AT_ONCE, AT_ONCE_BYTES = 500, 256 << 10
+"""Files whose change is one event, and JSON of them: an event is of limited size, and of a limited number of blobs."""
 
 CHECKPOINT_AFTER = 2.0
 """Seconds of cells that would have to be executed again; then their state is kept instead."""
@@ -48,8 +53,8 @@ class KeyConflictError(Exception):
     """An idempotency key was used before, for something else."""
 
 
-class CellUnderWayError(Exception):
-    """What was asked for with this key is still being done."""
+class OutcomeUnknownError(Exception):
+    """What was asked for with this key was begun before the service ended, and nobody knows what came of it."""
 
 
 class Session:
@@ -58,6 +63,7 @@ class Session:
     Attributes:
         record: As the store has it; only who holds its epoch writes the log.
         last_used: When it was asked for something the last time, by `time.monotonic`.
+        programs: Those that were started in it.
     """
 
     def __init__(self, record: SessionRecord, store: Store, make_box: MakeBox, calls: dict[str, Call]) -> None:
@@ -79,6 +85,10 @@ class Session:
         self._numbers = itertools.count(1)
         self._files_lock = asyncio.Lock()
         self._since_checkpoint = 0.0
+        self._let_go = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._own_calls: dict[str, asyncio.Future[tuple[Any, list[bytes]]]] = {}
+        self.programs = Programs()
 
     # Its life.
 
@@ -112,8 +122,12 @@ class Session:
         for context in list(self._history.contexts):
             executed += await self._restore_context(context)
         await self._restore_files()
+        lost = []
+        for program, command in self._history.programs.items():
+            self.programs.add_lost(program, command)
+            lost.append(NewEvent(journal.PROGRAM_ENDED, {"program": program, "status": None}))
         what = {"node": node, "seconds": round(time.monotonic() - began, 3), "cells": executed}
-        await self._append(NewEvent(journal.RESTORED, what))
+        await self._append(*lost, NewEvent(journal.RESTORED, what))
 
     async def _restore_context(self, context: str) -> int:
         box = self._live()
@@ -154,7 +168,8 @@ class Session:
         await self.let_go()
 
     async def let_go(self) -> None:
-        """Ends its box here; it can be brought back, here or elsewhere."""
+        """Ends its box here; it can be brought back, here or elsewhere. Of a cell that runs no end is recorded."""
+        self._let_go = True
         if self._box is not None:
             await self._box.close()
 
@@ -247,6 +262,8 @@ class Session:
                 result = await box.execute(context, code, timeout, limits, on_message)
             finally:
                 self._current.pop(context, None)
+            if self._let_go:  # it has not died: it goes on elsewhere, or is executed again
+                raise SessionLost("the session was let go of while the cell ran")
             return await self._finish(cell, context, code, timeout, key, result, running)
 
     async def _finish(
@@ -255,16 +272,17 @@ class Session:
         """Writes down what came of a cell."""
         value = {"cell": cell, "context": context, **_as_json(result)}
         async with self._files_lock:
-            change, blobs = ({}, ()) if self.lost else await self._changed_files()
+            *before, change = [NO_CHANGE] if self.lost else await self._changed_files()
+            blobs = change.blobs
             packed = json.dumps(value).encode()
-            data: dict[str, Any] = {"cell": cell, "context": context, "lost": result.state_lost, **change}
-            if len(packed) <= LARGE:
+            data: dict[str, Any] = {"cell": cell, "context": context, "lost": result.state_lost, **change.data}
+            if len(packed) <= LARGE and _is_kept_as_it_is(value):
                 data["result"] = value
             else:
                 data["blob"] = await self._store.put_blob(self.record.id, packed)
-                blobs = (*blobs, data["blob"])
-            await self._append(NewEvent(journal.CELL_FINISHED, data, tuple(blobs)))
-            journal.apply(self._history.files, change)
+                blobs = (*change.blobs, data["blob"])
+            await self._record(*before, NewEvent(journal.CELL_FINISHED, data, tuple(dict.fromkeys(blobs))))
+            self._note_files([*before, change])
         done = DoneCell(
             cell, context, code, timeout, data.get("result"), data.get("blob", ""), result.state_lost, running.calls
         )
@@ -318,16 +336,108 @@ class Session:
             return await self._live().file(action, blobs, **arguments)
         async with self._files_lock:
             came = await self._live().file(action, blobs, **arguments)
-            change, names = await self._changed_files()
-            await self._append(NewEvent(journal.FILE_CHANGED, change, tuple(names)))
-            journal.apply(self._history.files, change)
+            await self._record_files()
         return came
 
-    async def call(self, name: str, arguments: dict[str, Any], key: str = "") -> tuple[Any, list[bytes]]:
-        """Does what code may ask for, for the caller; it is recorded, and with a key done once."""
+    async def write_files(self, files: Mapping[str, bytes]) -> None:
+        """Writes many files; all are in the log before this returns.
+
+        Raises:
+            FileRefused: The session's file system refuses one of them.
+            SessionLost: The box has ended.
+        """
         self._used()
-        number = f"k{hashlib.sha256(key.encode()).hexdigest()}" if key else f"a{next(self._numbers)}"
-        return await self._recorded(number, name, arguments, {})
+        async with self._files_lock:
+            try:
+                for path, data in files.items():
+                    await self._live().file("write", [data], path=path)
+            finally:
+                await self._record_files()
+
+    async def call(self, name: str, arguments: dict[str, Any], key: str = "") -> tuple[Any, list[bytes]]:
+        """Does what code may ask for, for the caller; it is recorded, and with a key done once.
+
+        Raises:
+            KeyConflictError: The key was used for something else.
+            OutcomeUnknownError: It was begun with this key before the service ended.
+        """
+        self._used()
+        if not key:
+            return await self._recorded(f"a{next(self._numbers)}", name, arguments, {})
+        number = f"k{hashlib.sha256(key.encode()).hexdigest()}"
+        if known := self._history.own_calls.get(number):
+            if (known.name, known.arguments) != (name, arguments):
+                raise KeyConflictError(f"the key {key!r} was used for another call")
+            if known.finished and not known.error:
+                return await self._answer_of(known)
+            if not known.finished and number not in self._own_calls:
+                raise OutcomeUnknownError("the service ended while it did this: use another key to do it again")
+        if number not in self._own_calls:
+            call = self._history.own_calls[number] = DoneCall(name, arguments)
+            task = asyncio.ensure_future(self._recorded(number, name, arguments, {}, call))
+            self._own_calls[number] = task
+            task.add_done_callback(lambda _: self._own_calls.pop(number, None))
+        return await asyncio.shield(self._own_calls[number])
+
+    async def start(
+        self, command: Sequence[str], environment: dict[str, str] | None = None, *, has_input: bool = False
+    ) -> Running:
+        """Starts a program in the workspace. What it changes there is recorded with the next cell or file.
+
+        Raises:
+            FileRefused: It cannot be started.
+            SessionLost: The box has ended.
+        """
+        self._used()
+        name = f"p{next(self._numbers)}"
+        event = NewEvent(journal.PROGRAM_STARTED, {"program": name, "command": list(command)})
+        await self._append(event)
+        try:
+            running = await self.programs.start(self._live(), name, command, environment or {}, has_input=has_input)
+        except BaseException:
+            await self._append(NewEvent(journal.PROGRAM_ENDED, {"program": name, "status": None}))
+            raise
+        self._await_end(running)
+        return running
+
+    def _await_end(self, running: Running) -> None:
+        async def record() -> None:
+            async for _ in running.follow(1 << 62):
+                pass
+            if not self.lost and not self._let_go:
+                # Where it cannot be recorded, it is told as lost when the session comes back.
+                with contextlib.suppress(StoreError, FencedError, SessionLost):
+                    async with self._files_lock:
+                        end = NewEvent(journal.PROGRAM_ENDED, {"program": running.name, "status": running.status})
+                        changes = await self._changed_files()
+                        await self._record(*changes, end)
+                        self._note_files(changes)
+
+        task = asyncio.create_task(record())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def write_to(self, program: str, data: bytes) -> None:
+        """Gives a program something to read; nothing ends its input.
+
+        Raises:
+            UnknownProgramError: There is none of that name.
+            SessionLost: The box has ended.
+        """
+        self._used()
+        if (found := self.programs[program].program) is not None:
+            self._live().write_to(found, data)
+
+    def signal(self, program: str, number: int) -> None:
+        """Signals a program and what it has started, if it still runs.
+
+        Raises:
+            UnknownProgramError: There is none of that name.
+            SessionLost: The box has ended.
+        """
+        self._used()
+        if (found := self.programs[program].program) is not None:
+            self._live().signal(found, number)
 
     # Calls.
 
@@ -382,24 +492,41 @@ class Session:
 
     # Files.
 
-    async def _changed_files(self) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Returns what has changed in the workspace, as an event has it, and the blobs that hold it."""
+    async def _record_files(self) -> None:
+        changes = await self._changed_files()
+        await self._record(*changes)
+        self._note_files(changes)
+
+    def _note_files(self, changes: Sequence[NewEvent]) -> None:
+        for change in changes:
+            journal.apply(self._history.files, dict(change.data))
+
+    async def _changed_files(self) -> list[NewEvent]:
+        """Returns what has changed in the workspace, and keeps the blobs that hold it; one event at least."""
         box = self._live()
         try:
             found, _ = await box.file("changes")
         except FileRefused:
-            return {"incomplete": True}, ()
-        names, changed = [], []
-        for one in found["changed"]:
-            entry = Entry(str(one["kind"]), int(one["mode"]), target=str(one["target"]))
-            if entry.kind == "file":
-                try:
-                    entry.blob = await self._store.put_blob(self.record.id, await self._read(one["path"], one["size"]))
-                except FileRefused:  # gone or changed meanwhile
-                    continue
-                names.append(entry.blob)
-            changed.append({"path": str(one["path"]), **dataclasses.asdict(entry)})
-        return {"changed": changed, "removed": [str(path) for path in found["removed"]]}, tuple(dict.fromkeys(names))
+            return [NewEvent(journal.FILE_CHANGED, {"incomplete": True})]
+        changes = [
+            NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": [str(path) for path in part]})
+            for part in _parts(found["removed"])
+        ]
+        for part in _parts(found["changed"]):
+            changed, names = [], []
+            for one in part:
+                entry = Entry(str(one["kind"]), int(one["mode"]), target=str(one["target"]))
+                if entry.kind == "file":
+                    try:
+                        content = await self._read(one["path"], one["size"])
+                        entry.blob = await self._store.put_blob(self.record.id, content)
+                    except (FileRefused, RefusedError):  # gone or changed meanwhile, or larger than a blob may be
+                        continue
+                    names.append(entry.blob)
+                changed.append({"path": str(one["path"]), **dataclasses.asdict(entry)})
+            what = {"changed": changed, "removed": []}
+            changes.append(NewEvent(journal.FILE_CHANGED, what, tuple(dict.fromkeys(names))))
+        return changes or [NO_CHANGE]
 
     async def _read(self, path: str, size: int) -> bytes:
         data = b""
@@ -412,8 +539,26 @@ class Session:
 
     # The log.
 
-    async def _append(self, *events: NewEvent) -> list[Event]:
-        return await self._store.append(self.record.id, self.record.epoch, events)
+    async def _append(self, *events: NewEvent) -> None:
+        await self._store.append(self.record.id, self.record.epoch, events)
+
+    async def _record(self, *events: NewEvent) -> None:
+        """Writes down what has happened already.
+
+        Where that cannot be, the box and the log differ, and the box goes: the session comes back as its log has it.
+        """
+        for pause in (0.05, 0.5, None):
+            try:
+                await self._append(*events)
+                return
+            except StoreError:
+                if pause is None:
+                    await self.let_go()
+                    raise
+                await asyncio.sleep(pause)
+            except BaseException:
+                await self.let_go()
+                raise
 
     async def _blob(self, name: str) -> bytes:
         data = await self._store.get_blob(name)
@@ -437,6 +582,9 @@ class Session:
 
     def _used(self) -> None:
         self.last_used = time.monotonic()
+
+
+NO_CHANGE = NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": []})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -481,6 +629,28 @@ def _as_json(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 6),
         "execution_count": result.execution_count,
     }
+
+
+def _parts(files: Sequence[Any]) -> list[list[Any]]:
+    """Divides what is told of files into what events can hold."""
+    parts: list[list[Any]] = []
+    size = 0
+    for one in files:
+        size += len(json.dumps(one))
+        if not parts or len(parts[-1]) == AT_ONCE or size > AT_ONCE_BYTES:
+            parts.append([])
+            size = len(json.dumps(one))
+        parts[-1].append(one)
+    return parts
+
+
+def _is_kept_as_it_is(value: dict[str, Any]) -> bool:
+    """Whether a log takes a result, which has what the code has made of it: half of a character, say."""
+    try:
+        encode("a result", value)
+    except RefusedError:
+        return False
+    return True
 
 
 async def _quietly(action: Awaitable[object]) -> None:
