@@ -4,7 +4,10 @@ import asyncio
 import os
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from tests.sandbox.service.stores import a_session, an_event, in_another_process
 from tests.system import unavailable
 from workbook.sandbox.service import checks, sqlite_file
 from workbook.sandbox.service.sqlite_store import SqliteStore
+from workbook.sandbox.service.sqlite_thread import SqliteThread
 from workbook.sandbox.service.store import StoreError
 
 pytestmark = pytest.mark.anyio
@@ -168,3 +172,33 @@ async def test_a_durable_store_waits_for_the_disk(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA synchronous").fetchone() == (mode,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         connection.close()
+
+
+async def test_a_job_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    connection = sqlite_file.connect(tmp_path / "store.db", False, None)
+    thread = SqliteThread(connection, tmp_path / "store.db", writes=True)
+
+    def keep(name: str, connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO blobs VALUES (?, '')", (name,))
+        if name in "bd":
+            raise OverflowError
+
+    outcomes = await asyncio.gather(*(thread.run(partial(keep, name)) for name in "abcde"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), OverflowError] * 2 + [type(None)]
+    await thread.close()
+    with sqlite3.connect(tmp_path / "store.db") as reading:
+        assert reading.execute("SELECT name FROM blobs ORDER BY name").fetchall() == [("a",), ("c",), ("e",)]
+
+
+def test_a_new_file_is_opened_by_many_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            start = threading.Barrier(8)
+
+            def open_file(path: Path, start: threading.Barrier = start) -> sqlite3.Connection:
+                start.wait()
+                return sqlite_file.connect(path, False, None)
+
+            for connection in list(pool.map(open_file, [tmp_path / str(number)] * 8)):
+                assert connection.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
+                connection.close()
