@@ -87,7 +87,12 @@ class NodeSettings:
 
 
 class Node:
-    """Serves sessions. For the tasks of one event loop; a context manager."""
+    """Serves sessions. For the tasks of one event loop; a context manager.
+
+    Attributes:
+        draining: Whether it is ending, and takes no new sessions.
+        known: How many nodes are alive, itself among them, as of its last heartbeat.
+    """
 
     def __init__(
         self,
@@ -118,6 +123,7 @@ class Node:
         self._waiting = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.draining = False
+        self.known = 1
 
     async def start(self) -> None:
         """Starts it.
@@ -406,6 +412,7 @@ class Node:
             self.boxes.tend()
             try:
                 await self._beat()
+                self.known = len(await self.store.nodes(ALIVE_WITHIN))
             except Exception:  # noqa: BLE001 - the next one may get through; until then requests tell
                 self.observer.store_failed()
 

@@ -354,6 +354,10 @@ class Session:
             finally:
                 await self._record_files()
 
+    async def note(self, event: NewEvent) -> None:
+        """Adds to its log what only whoever asks knows of."""
+        await self._append(event)
+
     async def call(self, name: str, arguments: dict[str, Any], key: str = "") -> tuple[Any, list[bytes]]:
         """Does what code may ask for, for the caller; it is recorded, and with a key done once.
 
