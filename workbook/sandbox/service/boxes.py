@@ -22,6 +22,11 @@ _ENDING = 0.1
 _ENTRY = "workbook.sandbox.service.inside"
 
 
+def library() -> dict[str, Path]:
+    """Returns what a session's box finds of this package."""
+    return {f"workbook/sandbox/service/{name}": _HERE / name for name in _INSIDE}
+
+
 class Boxes:
     """Makes boxes. For the tasks of one event loop; `close` ends all of it.
 
@@ -118,10 +123,9 @@ class Boxes:
             if environment in self._servers and not self._servers[environment].alive:
                 await asyncio.to_thread(self._servers.pop(environment).close)
             if environment not in self._servers:
-                library = {f"workbook/sandbox/service/{name}": _HERE / name for name in _INSIDE}
                 files = await asyncio.to_thread(self._files_of, environment)
                 self._servers[environment] = await asyncio.to_thread(
-                    ForkServer, _ENTRY, library={**library, **files}, preload=self._preload
+                    ForkServer, _ENTRY, library={**library(), **files}, preload=self._preload
                 )
             return self._servers[environment]
 

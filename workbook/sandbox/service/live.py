@@ -198,17 +198,14 @@ class LiveBox:
 
     async def _end(self, context: str, cell: _Cell, timeout: float) -> dict[str, Any]:
         """Waits for the end of a cell, and sees to it."""
-        try:
-            return await asyncio.wait_for(asyncio.shield(cell.end), timeout)
-        except TimeoutError:
-            pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):  # not wait_for, which can lose a cancellation in Python 3.11
+                return await asyncio.shield(cell.end)
         late = CellError("TimeoutError", f"it took longer than {timeout:g} s")
         self.interrupt(context)
-        try:
-            end = await asyncio.wait_for(asyncio.shield(cell.end), GRACE)
-            return {**end, "status": "timeout", "error": late}
-        except TimeoutError:
-            pass
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE):
+                return {**await asyncio.shield(cell.end), "status": "timeout", "error": late}
         self._post({"do": "close", "context": context})
         end = await self._answered(cell.end, GRACE)
         return {**end, "status": "timeout", "error": late, "lost": True}
@@ -242,7 +239,8 @@ class LiveBox:
         self._checkpoints[number] = context, future
         try:
             self._post({"do": "send", "context": context, "frame": {what: number}}, blobs)
-            return await asyncio.wait_for(future, CHECKPOINT_SECONDS)
+            async with asyncio.timeout(CHECKPOINT_SECONDS):
+                return await future
         except TimeoutError:
             raise CheckpointRefused(f"it took longer than {CHECKPOINT_SECONDS:g} s") from None
         finally:
@@ -355,12 +353,15 @@ class LiveBox:
                 return
             if frame is None:
                 return
-            try:
-                self._take(*frame)
-            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-                self._died("broke the protocol: its supervisor said what none says")
-                return
+            self._take_safely(*frame)
         self._loop.call_soon(self._ready)
+
+    def _take_safely(self, message: dict[str, Any], blobs: list[bytes]) -> None:
+        """Takes what should be a supervisor's message; what is none ends the box."""
+        try:
+            self._take(message, blobs)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            self._died("broke the protocol: its supervisor said what none says")
 
     def _take(self, message: dict[str, Any], blobs: list[bytes]) -> None:
         if "context" in message:
@@ -436,7 +437,7 @@ class LiveBox:
             cell.on_message(kind, content)
 
     async def _call(self, context: str, frame: dict[str, Any]) -> None:
-        number, name, arguments = frame["call"], frame["name"], frame["arguments"]
+        number, name, arguments = frame["call"], frame.get("name"), frame.get("arguments")
         blobs: list[bytes] = []
         try:
             if type(number) is not int or type(name) is not str or type(arguments) is not dict:

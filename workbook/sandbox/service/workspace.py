@@ -40,6 +40,8 @@ class Workspace:
             OSError: The file system refuses.
         """
         path = arguments.get("path", "")
+        if "\0" in path + str(arguments.get("target", "")):
+            raise OSError(errno.EINVAL, "a path has no NUL")
         if action == "read":
             data = self.read(path, arguments["offset"], arguments["size"])
             return len(data), [data]
@@ -57,8 +59,6 @@ class Workspace:
 
     def open(self, path: str, flags: int, mode: int = 0) -> int:
         """Opens a path beneath the folder: no link and no `..` leads out of it, however often it changes meanwhile."""
-        if "\0" in path:
-            raise OSError(errno.EINVAL, "a path has no NUL")
         how = _How(flags | os.O_CLOEXEC, mode, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
         name = os.fsencode(path.lstrip("/") or ".")
         descriptor = _libc.syscall(_OPENAT2, self._root, name, ctypes.byref(how), ctypes.sizeof(how))
