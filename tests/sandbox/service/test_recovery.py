@@ -1,0 +1,248 @@
+"""Sessions that come back: after the death of a context, a box, or a node, at any point, by log and checkpoint."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.system import unavailable
+from workbook.sandbox.isolation.limits import Limits
+from workbook.sandbox.isolation.server import ForkServer, available
+from workbook.sandbox.service import journal
+from workbook.sandbox.service.boxes import library
+from workbook.sandbox.service.live import LiveBox, SessionLost
+from workbook.sandbox.service.session import KeyConflictError, Session
+from workbook.sandbox.service.store import FencedError, SessionRecord, Store
+
+pytestmark = pytest.mark.anyio
+
+CALL = "from workbook.sandbox.service.calls import call\n"
+LIMITS = replace(Limits(), output=1 << 40)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ForkServer]:
+    if reason := available():
+        unavailable(reason)
+    with ForkServer("workbook.sandbox.service.inside", library=library()) as server:
+        yield server
+
+
+class World:
+    """What a session's calls do, and a session of this world over a store.
+
+    Attributes:
+        done: The arguments of each call, in order.
+        hold: While it is set, calls do not come to their end.
+    """
+
+    def __init__(self, server: ForkServer, store: Store) -> None:
+        self.done: list[dict[str, Any]] = []
+        self.hold: asyncio.Event | None = None
+        self._server, self.store = server, store
+        self.sessions: list[Session] = []
+
+    async def _act(self, arguments: dict[str, Any]) -> tuple[Any, list[bytes]]:
+        self.done.append(arguments)
+        if self.hold is not None:
+            await self.hold.wait()
+        return {"number": len(self.done)}, [b"body"]
+
+    async def _make_box(self, session: Session) -> LiveBox:
+        return LiveBox(await asyncio.to_thread(self._server.box, LIMITS), session.on_call)
+
+    async def begin(self) -> Session:
+        record = SessionRecord("s", "tenant", "default", owner="first", epoch=1)
+        await self.store.create(record)
+        session = self._session(record)
+        await session.create()
+        return session
+
+    def _session(self, record: SessionRecord) -> Session:
+        session = Session(record, self.store, self._make_box, {"act": self._act})
+        self.sessions.append(session)
+        return session
+
+    async def bring_back(self, owner: str = "second") -> Session:
+        """As another node does, whatever the first one is doing."""
+        before = await self.store.session("s")
+        session = self._session(await self.store.claim("s", owner, before.epoch))
+        await session.restore(owner)
+        return session
+
+    async def kinds(self) -> list[str]:
+        return [event.kind for event in await self.store.events("s")]
+
+
+@pytest.fixture
+async def world(server: ForkServer, store: Store) -> AsyncIterator[World]:
+    world = World(server, store)
+    yield world
+    for session in world.sessions:
+        await session.let_go()
+
+
+async def text(session: Session, code: str, **more: Any) -> str:
+    return str((await session.execute(code, **more))["text"])
+
+
+async def restored(world: World) -> dict[str, Any]:
+    event = await world.store.last("s", journal.RESTORED)
+    assert event is not None
+    return event.data
+
+
+async def test_state_files_and_calls_come_back_and_nothing_is_done_twice(world: World) -> None:
+    session = await world.begin()
+    await text(session, "import random, time, os\nx = random.random()\nnow = time.time()\ndef f(): return x")
+    await text(session, f"{CALL}value = call('act', n=1)")
+    await text(session, "os.makedirs('d'); open('d/f', 'w').write(str(now)); os.chmod('d/f', 0o600)")
+    await session.file("write", [b"from outside"], path="d/g")
+    await session.open_context("two")
+    await text(session, "y = 2", context="two")
+    seen = await text(session, "x, f(), value, sorted(os.listdir('d')), open('d/f').read()")
+    session = await world.bring_back()
+    came = await text(session, "x, f(), value, sorted(os.listdir('d')), open('d/f').read()")
+    assert came == seen
+    assert (
+        await text(session, "os.stat('d/f').st_mode & 0o777 == 0o600, open('d/g').read()") == "(True, 'from outside')"
+    )
+    assert await text(session, "y", context="two") == "2"
+    assert world.done == [{"n": 1}]
+    assert (await restored(world))["cells"] == 5
+
+
+async def test_the_former_owner_can_write_nothing_any_more(world: World) -> None:
+    first = await world.begin()
+    await text(first, "x = 1")
+    second = await world.bring_back()
+    for attempt in (first.execute("x = 2"), first.file("write", [b""], path="f"), first.call("act", {})):
+        with pytest.raises(FencedError):
+            await attempt
+    assert world.done == [], "what cannot be recorded is not done"
+    assert await text(second, "x") == "1"
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getppid(), 9)", "os.kill(os.getpid(), 9)"])
+async def test_a_cell_that_kills_is_not_executed_again(world: World, death: str) -> None:
+    session = await world.begin()
+    await text(session, "import os\nx = 1\nopen('f', 'w').write('kept')")
+    result = await session.execute(f"import os\n{death}\nimport time; time.sleep(5)", key="k")
+    assert (result["status"], result["state_lost"]) == ("died", True)
+    session = await world.bring_back()
+    assert "NameError" in await text(session, "x"), "its context's state is lost, and that was told"
+    assert await text(session, "open('f').read()") == "'kept'"
+    assert (await session.execute(f"import os\n{death}\nimport time; time.sleep(5)", key="k"))["status"] == "died"
+
+
+async def test_a_key_gives_the_same_result_again_and_again(world: World) -> None:
+    session = await world.begin()
+    code = f"{CALL}n = globals().get('n', 0) + 1\ncall('act', n=n)\nn"
+    first = await session.execute(code, key="k")
+    both = await asyncio.gather(session.execute(code, key="k"), session.execute(code, key="k"))
+    session = await world.bring_back()
+    assert [first, first, first] == [*both, await session.execute(code, key="k")]
+    assert len(world.done) == 1
+    with pytest.raises(KeyConflictError):
+        await session.execute("another", key="k")
+    assert await text(session, "n") == "1"
+
+
+async def test_two_at_once_with_one_key_execute_once(world: World) -> None:
+    session = await world.begin()
+    code = f"{CALL}import time; time.sleep(0.3); call('act', n=1)"
+    first, second = await asyncio.gather(session.execute(code, key="k"), session.execute(code, key="k"))
+    assert first == second
+    assert len(world.done) == 1
+
+
+async def test_a_cell_that_was_cut_off_runs_again_by_its_key_without_its_calls(world: World) -> None:
+    session = await world.begin()
+    code = f"{CALL}a = call('act', n=1)[0]\nimport time; time.sleep(0.5)\nb = call('act', n=2)[0]\n(a, b)"
+    cell = asyncio.create_task(session.execute(code, key="k"))
+    while not world.done:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    second = await world.bring_back()  # the first call is in the log, its cell has no end
+    with pytest.raises((FencedError, SessionLost)):
+        await cell
+    assert await text(second, code, key="k") == "({'number': 1}, {'number': 2})"
+    assert world.done == [{"n": 1}, {"n": 2}]
+
+
+async def test_a_call_of_which_nobody_knows_the_end_is_not_made_again(world: World) -> None:
+    session = await world.begin()
+    world.hold = asyncio.Event()
+    code = f"{CALL}call('act', n=1)"
+    cell = asyncio.create_task(session.execute(code, key="k"))
+    while not world.done:
+        await asyncio.sleep(0.01)
+    second = await world.bring_back()
+    world.hold.set()
+    with pytest.raises((FencedError, SessionLost)):
+        await cell
+    assert "nobody knows what came of it, and it is not done twice" in await text(second, code, key="k")
+    assert world.done == [{"n": 1}]
+
+
+async def test_checkpoints_save_what_would_be_executed_again(world: World) -> None:
+    session = await world.begin()
+    await text(session, "import time\nx = time.time()\ntime.sleep(2.1)")
+    await text(session, "y = x + 1")
+    assert journal.CHECKPOINT in await world.kinds()
+    seen = await text(session, "x, y")
+    session = await world.bring_back()
+    assert await text(session, "x, y") == seen, "what a checkpoint holds is what it was, clocks and all"
+    assert (await restored(world))["cells"] == 2
+
+
+async def test_what_cannot_be_kept_is_executed_again(world: World) -> None:
+    session = await world.begin()
+    await text(session, "import time\nfile = open('f', 'w')\ntime.sleep(2.1)\nx = 5")
+    assert journal.CHECKPOINT not in await world.kinds()
+    session = await world.bring_back()
+    assert await text(session, "x, file.closed") == "(5, False)"
+
+
+async def test_files_are_what_was_acknowledged_even_if_code_would_make_others(world: World) -> None:
+    session = await world.begin()
+    await text(session, "import os, secrets\nname = secrets.token_hex(4)\nopen(name, 'w').write(secrets.token_hex(4))")
+    await text(session, "os.symlink(name, 'link'); os.makedirs('a/b')")
+    await session.file("remove", path="a")
+    before = sorted((one["name"], one["kind"], one["size"]) for one in (await session.file("list", path="."))[0])
+    contents = (await session.file("read", path="link", offset=0, size=100))[1]
+    session = await world.bring_back()
+    after = sorted((one["name"], one["kind"], one["size"]) for one in (await session.file("list", path="."))[0])
+    assert after == before
+    assert (await session.file("read", path="link", offset=0, size=100))[1] == contents
+
+
+async def test_large_results_and_files_come_back(world: World) -> None:
+    session = await world.begin()
+    result = await session.execute("print('x' * 700_000)\nopen('big', 'wb').write(b'y' * 20_000_000)", key="k")
+    session = await world.bring_back()
+    again = await session.execute("print('x' * 700_000)\nopen('big', 'wb').write(b'y' * 20_000_000)", key="k")
+    assert json.dumps(again) == json.dumps(result)
+    assert (await session.file("stat", path="big"))[0]["size"] == 20_000_000
+
+
+async def test_a_session_that_moves_often_stays_the_same(world: World) -> None:
+    session = await world.begin()
+    await text(session, "x = 0")
+    for number in range(4):
+        session = await world.bring_back(f"node{number}")
+        await text(session, "x += 1")
+    assert await text(session, "x") == "4"
+    sequence = [event.seq for event in await world.store.events("s")]
+    assert sequence == list(range(1, len(sequence) + 1))
+
+
+async def test_a_closed_session_stays_closed(world: World) -> None:
+    session = await world.begin()
+    await session.close("done")
+    with pytest.raises(FencedError):
+        await world.bring_back()
+    assert (await world.kinds())[-1] == journal.CLOSED
