@@ -1,0 +1,405 @@
+"""A client of the sandbox's service.
+
+    with SandboxClient(url, token).session() as agent:
+        agent.filesystem.write("data.csv", "a,b\n1,2\n")
+        print(agent.execute("import csv; list(csv.reader(open('data.csv')))").text)
+        agent.list_files("/")
+        agent.http_fetch("https://example.org/", retries=3, on_error="retry_with_backoff")
+
+It asks again where the service is away or full: a restart of the service is survived, and a cell is executed once. The
+work is done by `client_async`, in a thread with an event loop; so this client may be used in a notebook, and by several
+threads. For asynchronous code there is `AsyncSandboxClient`.
+"""
+
+import asyncio
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from workbook.sandbox.client_async import AsyncContext, AsyncSandboxClient, AsyncSession, OnError, OnOutput
+from workbook.sandbox.client_errors import (
+    BadAnswer,
+    ConnectionLost,
+    EgressDenied,
+    EnvironmentUnavailable,
+    FetchFailed,
+    FetchTimeout,
+    FileRefused,
+    Forbidden,
+    Full,
+    Invalid,
+    KeyConflict,
+    MountError,
+    NotFound,
+    QuotaExceeded,
+    SandboxError,
+    SessionExists,
+    SessionNotFound,
+    Unauthorized,
+    Unavailable,
+)
+from workbook.sandbox.client_parts import AsyncFilesystem, AsyncProgram
+from workbook.sandbox.client_results import CellFailed, CellResult, Fetched, FileEntry
+from workbook.sandbox.client_wire import MOST_FILE
+
+__all__ = [
+    "AsyncSandboxClient",
+    "BadAnswer",
+    "CellFailed",
+    "CellResult",
+    "ConnectionLost",
+    "Context",
+    "EgressDenied",
+    "EnvironmentUnavailable",
+    "FetchFailed",
+    "FetchTimeout",
+    "Fetched",
+    "FileEntry",
+    "FileRefused",
+    "Filesystem",
+    "Forbidden",
+    "Full",
+    "Invalid",
+    "KeyConflict",
+    "MountError",
+    "NotFound",
+    "Program",
+    "QuotaExceeded",
+    "SandboxClient",
+    "SandboxError",
+    "Session",
+    "SessionExists",
+    "SessionNotFound",
+    "Unauthorized",
+    "Unavailable",
+]
+
+_T = TypeVar("_T")
+
+
+class SandboxClient:
+    """Asks a service for sessions. A context manager; what it has not closed ends with the process."""
+
+    def __init__(
+        self, url: str, token: str, *, patience: float = 60.0, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """Prepares it; nothing is sent yet.
+
+        Args:
+            url: Of the service.
+            token: Who asks.
+            patience: Seconds for which it asks again where the service is away or full.
+            transport: For tests.
+        """
+        self._runner = _Runner()
+        self._client = self._runner.run(_made(url, token, patience, transport))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends its connections. Sessions stay."""
+        self._runner.run(self._client.close())
+        self._runner.stop()
+
+    def session(
+        self,
+        *,
+        name: str | None = None,
+        environment: str = "default",
+        limits: Mapping[str, float] | None = None,
+        mounts: Mapping[str, str] | Sequence[str] = (),
+    ) -> "Session":
+        """Makes a session; as a context manager it ends with its block. Arguments: see `AsyncSandboxClient.create`.
+
+        Raises:
+            MountError: Data that it was to begin with cannot be had.
+            SandboxError: Or something else is in the way; see `client_errors`.
+        """
+        made = self._client.create(name=name, environment=environment, limits=limits, mounts=mounts)
+        return Session(self._runner, self._runner.run(made))
+
+    def attach(self, session: str) -> "Session":
+        """Returns a session that there is already, by its id."""
+        return Session(self._runner, self._client.attach(session))
+
+    def sessions(self) -> list[str]:
+        """Returns the ids of your open sessions."""
+        return self._runner.run(self._client.sessions())
+
+    def environments(self) -> list[str]:
+        """Returns the names of the environments."""
+        return self._runner.run(self._client.environments())
+
+
+class Session:
+    """A session. A context manager, which ends it.
+
+    Attributes:
+        id: What the service calls it.
+        filesystem: Its files.
+    """
+
+    def __init__(self, runner: "_Runner", session: AsyncSession) -> None:
+        self._runner, self._session = runner, session
+        self.id = session.id
+        self.filesystem = Filesystem(runner, session.filesystem)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def execute(
+        self,
+        code: str,
+        *,
+        context: str = "main",
+        timeout: float = 30.0,
+        on_output: OnOutput | None = None,
+        key: str | None = None,
+        wait: float | None = None,
+    ) -> CellResult:
+        """Executes a cell; see `AsyncSession.execute`. Ctrl-C interrupts the cell, too.
+
+        Raises:
+            SandboxError: There is no result. A cell that ends badly is one: see `CellResult.check`.
+        """
+
+        def start(on_output: OnOutput | None) -> Coroutine[Any, Any, CellResult]:
+            return self._session.execute(
+                code, context=context, timeout=timeout, on_output=on_output, key=key, wait=wait
+            )
+
+        try:
+            if on_output is None:
+                return self._runner.run(start(None))
+            return self._runner.run_calling(start, on_output)
+        except KeyboardInterrupt:
+            with suppress(SandboxError):
+                self.interrupt(context)
+            raise
+
+    def interrupt(self, context: str = "main") -> None:
+        """Raises KeyboardInterrupt in the cell that runs in a context."""
+        self._runner.run(self._session.interrupt(context))
+
+    def context(self, name: str) -> "Context":
+        """Returns a context, which is opened where it is not there."""
+        return Context(self, self._runner.run(self._session.context(name)))
+
+    def contexts(self) -> list[str]:
+        """Returns the names of its contexts."""
+        return self._runner.run(self._session.contexts())
+
+    def list_files(self, path: str = "") -> list[FileEntry]:
+        """Returns what is in a folder of it."""
+        return self.filesystem.list(path)
+
+    def http_fetch(
+        self,
+        url: str,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        timeout: float = 10.0,
+        retries: int = 2,
+        on_error: OnError = "raise",
+    ) -> Fetched:
+        """Has the service fetch a URL, by its rules; what comes is in the session's log.
+
+        Raises:
+            EgressDenied: It may not be fetched.
+            FetchTimeout, FetchFailed: It could not be.
+        """
+        asked = self._session.http_fetch(
+            url, method=method, headers=headers, body=body, timeout=timeout, retries=retries, on_error=on_error
+        )
+        return self._runner.run(asked)
+
+    def run(
+        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None, has_input: bool = False
+    ) -> "Program":
+        """Starts a program in the workspace; see `AsyncSession.run`."""
+        started = self._session.run(command, environment=environment, has_input=has_input)
+        return Program(self._runner, self._runner.run(started))
+
+    def events(self, after: int = 0) -> list[dict[str, Any]]:
+        """Returns what follows in its log, for people who debug."""
+        return self._runner.run(self._session.events(after))
+
+    def close(self, *, forget: bool = False) -> None:
+        """Ends it for good; its log is kept, unless it is to be forgotten."""
+        self._runner.run(self._session.close(forget=forget))
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id}>"
+
+
+@dataclass
+class Context:
+    """A context of a session: it has variables of its own, and the files of all."""
+
+    session: Session
+    _context: AsyncContext = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        return self._context.name
+
+    def execute(self, code: str, **options: Any) -> CellResult:
+        """Executes a cell in it. Arguments: see `Session.execute`."""
+        return self.session.execute(code, context=self.name, **options)
+
+    def interrupt(self) -> None:
+        """Raises KeyboardInterrupt in the cell that it runs."""
+        self.session.interrupt(self.name)
+
+    def end(self) -> None:
+        """Ends it, with all that its cells have defined."""
+        self.session._runner.run(self._context.end())
+
+
+class Filesystem:
+    """The files of a session. Paths are relative to its workspace; what is refused is a FileRefused."""
+
+    def __init__(self, runner: "_Runner", files: AsyncFilesystem) -> None:
+        self._runner, self._files = runner, files
+
+    def write(self, path: str, data: bytes | str) -> int:
+        """Writes a file, and makes the folders above it; returns its size."""
+        return self._runner.run(self._files.write(path, data))
+
+    def append(self, path: str, data: bytes | str) -> int:
+        """Writes at the end of a file; returns how many bytes."""
+        return self._runner.run(self._files.append(path, data))
+
+    def read(self, path: str, most: int = MOST_FILE) -> bytes:
+        """Returns a file's bytes."""
+        return self._runner.run(self._files.read(path, most))
+
+    def read_text(self, path: str) -> str:
+        """Returns a file's text."""
+        return self._runner.run(self._files.read_text(path))
+
+    def list(self, path: str = "") -> list[FileEntry]:
+        """Returns what is in a folder, by name."""
+        return self._runner.run(self._files.list(path))
+
+    def stat(self, path: str) -> FileEntry:
+        """Tells what a path is."""
+        return self._runner.run(self._files.stat(path))
+
+    def make_folder(self, path: str) -> None:
+        """Makes a folder in one that is there."""
+        self._runner.run(self._files.make_folder(path))
+
+    def remove(self, path: str) -> None:
+        """Removes a file, or a folder with all that is in it."""
+        self._runner.run(self._files.remove(path))
+
+
+class Program:
+    """A program that was started in a session; see `AsyncProgram`."""
+
+    def __init__(self, runner: "_Runner", program: AsyncProgram) -> None:
+        self._runner, self._program = runner, program
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, once that is known."""
+        return self._program.status
+
+    @property
+    def lost(self) -> str:
+        """Why its exit status will never be known."""
+        return self._program.lost
+
+    def wait(self, on_output: Callable[[str, bytes], None] | None = None, seconds: float = 3600.0) -> int | None:
+        """Takes what it writes until it has ended; returns its exit status, or None where it was lost."""
+        if on_output is None:
+            return self._runner.run(self._program.wait(None, seconds))
+        return self._runner.run_calling(lambda call: self._program.wait(call, seconds), on_output)
+
+    def output(self) -> tuple[bytes, bytes]:
+        """Waits until it has ended; returns what it has written to stdout and to stderr."""
+        return self._runner.run(self._program.output())
+
+    def write(self, data: bytes | str, *, end: bool = False) -> None:
+        """Gives it something to read; with `end`, that was all."""
+        self._runner.run(self._program.write(data, end=end))
+
+    def signal(self, name: str = "SIGTERM") -> None:
+        """Signals it and what it has started."""
+        self._runner.run(self._program.signal(name))
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._runner.run(self._program.kill())
+
+
+class _Runner:
+    """A thread with an event loop, for those who have none or may not wait in theirs."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=_serve, args=(self._loop,), name="sandbox client", daemon=True).start()
+        self.stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Waits for some work; who interrupts this ends it."""
+        return self._wait(self._start(work))
+
+    def run_calling(
+        self, start: Callable[[Callable[..., None]], Coroutine[Any, Any, _T]], function: Callable[..., None]
+    ) -> _T:
+        """Waits for work that calls a function meanwhile; that is called here, in the thread of whoever waits."""
+        calls: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        future = self._start(start(lambda *arguments: calls.put(arguments)))
+        future.add_done_callback(lambda _: calls.put(None))
+        try:
+            while (arguments := calls.get()) is not None:
+                function(*arguments)
+        except BaseException:
+            future.cancel()
+            raise
+        return self._wait(future)
+
+    def _start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
+        if not self.stop.alive:
+            work.close()
+            raise ConnectionLost("the client is closed")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    @staticmethod
+    def _wait(future: "Future[_T]") -> _T:
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    loop.close()
+
+
+async def _made(
+    url: str, token: str, patience: float, transport: httpx.AsyncBaseTransport | None
+) -> AsyncSandboxClient:
+    return AsyncSandboxClient(url, token, patience=patience, transport=transport)
