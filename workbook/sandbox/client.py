@@ -1,4 +1,4 @@
-"""A client of the sandbox's service.
+r"""A client of the sandbox's service.
 
     with SandboxClient(url, token).session() as agent:
         agent.filesystem.write("data.csv", "a,b\n1,2\n")

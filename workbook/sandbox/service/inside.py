@@ -53,10 +53,12 @@ class _Context:
 
 @dataclass
 class _Process:
-    """A program that was started, and the pipes that it writes to, by descriptor."""
+    """A program that was started, the pipes that it writes to, by descriptor, and what it has not read yet."""
 
     popen: "subprocess.Popen[bytes]"
     pipes: dict[int, str] = field(default_factory=dict)
+    unread: bytearray = field(default_factory=bytearray)
+    input_ends: bool = False
 
 
 class _Supervisor:
@@ -176,6 +178,7 @@ class _Supervisor:
         try:
             popen = subprocess.Popen(
                 message["command"],
+                bufsize=0,
                 stdin=subprocess.PIPE if message["input"] else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -186,6 +189,8 @@ class _Supervisor:
             self._host.send({"process": name, "failed": str(error)})
             return
         process = self._processes[name] = _Process(popen)
+        if popen.stdin is not None:
+            os.set_blocking(popen.stdin.fileno(), False)
         for stream, pipe in (("stdout", popen.stdout), ("stderr", popen.stderr)):
             assert pipe is not None
             descriptor = os.dup(pipe.fileno())
@@ -200,13 +205,26 @@ class _Supervisor:
     def _do_input(self, message: dict[str, Any], blobs: Sequence[bytes]) -> None:
         """Gives a program something to read; an empty text ends it."""
         process = self._processes.get(message["process"])
-        if process is not None and process.popen.stdin is not None:
-            with suppress(BrokenPipeError):
-                if blobs[0]:
-                    process.popen.stdin.write(blobs[0])
-                    process.popen.stdin.flush()
-                else:
-                    process.popen.stdin.close()
+        if process is not None and process.popen.stdin is not None and not process.popen.stdin.closed:
+            process.unread += blobs[0]
+            process.input_ends = process.input_ends or not blobs[0]
+            if process.popen.stdin.fileno() not in self._selector.get_map():
+                write = partial(self._write_input, process)
+                self._selector.register(process.popen.stdin.fileno(), selectors.EVENT_WRITE, write)
+
+    def _write_input(self, process: _Process) -> None:
+        """Gives a program as much as it takes now."""
+        pipe = process.popen.stdin
+        assert pipe is not None
+        try:
+            del process.unread[: os.write(pipe.fileno(), memoryview(process.unread)[:_READ].tobytes())]
+        except BrokenPipeError:
+            process.unread.clear()
+            process.input_ends = True
+        if not process.unread:
+            self._selector.unregister(pipe.fileno())
+            if process.input_ends:
+                pipe.close()
 
     def _do_signal(self, message: dict[str, Any], _: Sequence[bytes]) -> None:
         """Signals a program and all that it has started in its session."""
@@ -271,9 +289,10 @@ class _Supervisor:
             self._close_pipe(pipe, process.pipes)
         self._selector.unregister(pidfd)
         os.close(pidfd)
-        if process.popen.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.popen.stdin.close()
+        if process.popen.stdin is not None and not process.popen.stdin.closed:
+            if process.popen.stdin.fileno() in self._selector.get_map():
+                self._selector.unregister(process.popen.stdin.fileno())
+            process.popen.stdin.close()
         del self._processes[name]
         self._host.send({"process": name, "ended": process.popen.wait()})
 

@@ -123,6 +123,7 @@ class LiveBox:
         self._lost = ""
         self._contexts: dict[str, _Cell | None] = {}
         self._opening: dict[str, asyncio.Future[None]] = {}
+        self._ending: dict[str, asyncio.Future[None]] = {}
         self._answers: dict[int, asyncio.Future[tuple[Any, list[bytes]]]] = {}
         self._checkpoints: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
         self._starting: dict[str, asyncio.Future[Program]] = {}
@@ -251,10 +252,16 @@ class LiveBox:
         with suppress(SessionLost):
             self._post({"do": "interrupt", "context": context})
 
-    def end_context(self, context: str) -> None:
-        """Ends a context, in the middle of a cell too."""
-        with suppress(SessionLost):
+    async def end_context(self, context: str) -> None:
+        """Ends a context, in the middle of a cell too, and returns when it has ended.
+
+        Raises:
+            SessionLost: The box has ended.
+        """
+        if context in self._contexts:
+            ending = self._ending.setdefault(context, self._loop.create_future())
             self._post({"do": "close", "context": context})
+            await self._answered(ending)
 
     async def file(self, action: str, blobs: Sequence[bytes] = (), **arguments: Any) -> tuple[Any, list[bytes]]:
         """Does something with a file; see `workspace.Workspace.do`.
@@ -392,6 +399,8 @@ class LiveBox:
                 self._put_out(cell, "stream", content)
         elif "ended" in message:
             del self._contexts[name]
+            if ending := self._ending.pop(name, None):
+                ending.set_result(None)
             for owner, waiting in self._checkpoints.values():
                 if owner == name and not waiting.done():
                     waiting.set_exception(ContextLost(f"the context {name!r} has ended"))
@@ -482,7 +491,7 @@ class LiveBox:
             self._loop.remove_reader(descriptor)
         self._loop.remove_writer(self._watched[0])
         lost = SessionLost(reason)
-        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._answers.values()]
+        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._ending.values(), *self._answers.values()]
         waiting += [future for _, future in self._checkpoints.values()]
         waiting += [*self._starting.values(), *(program.ended for program in self._programs.values())]
         for future in waiting:

@@ -123,7 +123,9 @@ def problem_of(error: BaseException) -> Problem:
         case FetchError():
             return Problem(502, "fetch-failed", "It could not be fetched", text)
         case RefusedError():
-            return Problem(413, "too-large", "It is more than is kept, or nothing that can be kept", text)
+            if "at most" in text:
+                return Problem(413, "too-large", "It is more than is kept", text)
+            return invalid(text)
     return _passing(error)
 
 

@@ -196,8 +196,9 @@ class Session:
     async def end_context(self, context: str) -> None:
         """Ends a context, in the middle of a cell too."""
         self._used()
-        self._live().end_context(context)
+        self._locks.pop(context, None)
         self._history.contexts.pop(context, None)
+        await self._live().end_context(context)
         await self._append(NewEvent(journal.CONTEXT_ENDED, {"context": context, "reason": "asked for"}))
 
     @property
@@ -292,7 +293,7 @@ class Session:
         return value
 
     async def _note(self, context: str, done: DoneCell, result: Result) -> None:
-        if self.lost:
+        if self.lost or context not in self._history.contexts:
             return
         if result.state_lost:
             self._history.contexts[context] = []
@@ -300,7 +301,7 @@ class Session:
             await self._live().open(context, self._seed_of(context))
             await self._append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
             return
-        self._history.contexts.setdefault(context, []).append(done)
+        self._history.contexts[context].append(done)
         self._since_checkpoint += result.seconds
         if self._since_checkpoint > CHECKPOINT_AFTER:
             await self._checkpoint(context)
