@@ -85,6 +85,11 @@ class Gateway:
                 LOGGER.error("a request failed", exc_info=error, extra={"request": number})
             if not status:
                 await problem.response()(scope, receive, sends)
+        except asyncio.CancelledError:  # the service is ending, and has waited long enough
+            if not status and self._service.node.draining:
+                problem = Problem(503, "ending", "The service is ending", "ask again", retry_after=1)
+                await problem.response()(scope, receive, sends)
+            raise
         finally:
             self._note(scope, tenant, status, time.perf_counter() - began, number)
 

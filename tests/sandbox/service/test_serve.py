@@ -1,0 +1,358 @@
+"""Real servers: how they start and end, and what of their sessions is there after they were killed."""
+
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.sandbox.service.servers import Server, free_port, needs_boxes, wait_for
+from tests.sandbox.service.stores import ROOT
+from workbook.sandbox.client import CellResult, ConnectionLost, Full, Session
+
+COUNTED = (
+    "with open('count', 'a') as file: file.write('x')\nimport time; time.sleep({seconds})\nlen(open('count').read())"
+)
+
+
+def command(*options: str) -> "subprocess.CompletedProcess[str]":
+    done = [sys.executable, "-m", "workbook.sandbox", *options]
+    return subprocess.run(done, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+# Starting and ending.
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    store = ("--store", f"sqlite:{tmp_path / 's'}", "--token-file", str(tmp_path / "token"))
+    beyond = command("serve", *store, "--host", "0.0.0.0")
+    assert (beyond.returncode, beyond.stdout) == (2, "")
+    assert "--tenants" in beyond.stderr
+    (tmp_path / "bad.toml").write_text("[[tenants]]\nname = 'a b'\n")
+    for options in (
+        ("--tenants", str(tmp_path / "bad.toml")),
+        ("--tenants", str(tmp_path / "none.toml")),
+        ("--port", "99999"),
+        ("--mount", "x"),
+        ("--metrics", "everybody"),
+    ):
+        refused = command("serve", *store, *options)
+        assert refused.returncode == 2, (options, refused.stderr)
+        assert "Traceback" not in refused.stderr
+    assert command("serve", "--store", "nothing:x", "--token-file", str(tmp_path / "token")).returncode == 2
+    (tmp_path / "damaged").write_bytes(b"no database" * 1000)
+    damaged = command("serve", "--store", f"sqlite:{tmp_path / 'damaged'}", "--token-file", str(tmp_path / "token"))
+    assert damaged.returncode == 1
+    (tmp_path / "open").write_text("x" * 40)
+    (tmp_path / "open").chmod(0o644)
+    readable = command("serve", "--store", f"sqlite:{tmp_path / 's'}", "--token-file", str(tmp_path / "open"))
+    assert readable.returncode == 2
+    assert "chmod 600" in readable.stderr
+
+
+def test_one_line_where_no_box_can_be_made(tmp_path: Path) -> None:
+    code = """
+import sys
+from workbook.sandbox.isolation import server
+server.available = lambda **_: "sandboxes need Linux; this is Plan 9"
+sys.argv[0] = "sandbox"
+from workbook.sandbox.__main__ import main
+main()
+"""
+    arguments = [sys.executable, "-c", code, "serve", "--store", f"sqlite:{tmp_path / 's'}"]
+    arguments += ["--token-file", str(tmp_path / "token")]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert len(errors) == 1
+    assert errors[0].startswith("Error: no sandbox can be made here: sandboxes need Linux; this is Plan 9")
+
+
+@needs_boxes
+def test_the_token_is_kept_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--ready", "0")
+    with server:
+        first, name = server.token, server.client().session().id
+        mode = stat.S_IMODE((tmp_path / "token").stat().st_mode)
+        assert (mode, (tmp_path / "token").read_text().strip()) == (0o600, first)
+        assert stat.S_IMODE((tmp_path / "store.db.secret").stat().st_mode) == 0o600
+        assert server.stop() == 0
+        server.start()
+        assert server.token == first
+        assert server.client().sessions() == [name]
+        assert first not in server.log.read_text()
+        assert server.stop(signal.SIGINT) == 0
+
+
+@needs_boxes
+def test_a_server_that_ends_lets_requests_end(tmp_path: Path) -> None:
+    with Server(tmp_path, "--ready", "0") as server, server.client(patience=0) as client:
+        agent = client.session()
+        agent.execute("x = 1")
+        results: list[CellResult] = []
+        thread = threading.Thread(target=lambda: results.append(agent.execute("import time; time.sleep(1.5); x")))
+        thread.start()
+        time.sleep(0.5)
+        assert server.stop() == 0
+        thread.join()
+        assert results[0].text == "1"
+        with pytest.raises(ConnectionLost):
+            agent.execute("x")
+        assert not [
+            one
+            for one in psutil.process_iter(["cmdline"])
+            if "launcher" in str(one.info["cmdline"]) and one.ppid() == server.pid
+        ]
+
+
+@needs_boxes
+def test_a_cell_that_outlasts_the_grace_is_executed_again(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--ready", "0", "--grace", "0", port=free_port())
+    with server, server.client() as client:
+        agent = client.session()
+        results: list[CellResult] = []
+        thread = threading.Thread(target=lambda: results.append(agent.execute(COUNTED.format(seconds=1.5))))
+        thread.start()
+        time.sleep(0.7)
+        assert server.stop() == 0
+        server.start()
+        thread.join(30)
+        assert (results[0].status, results[0].text) == ("ok", "1")
+
+
+# Killing.
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path, "--ready", "1", port=free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def agent(server: Server) -> Iterator[Session]:
+    with server.client() as client:
+        yield client.session()
+
+
+def in_background(call: Any) -> tuple[threading.Thread, list[Any]]:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(call()))
+    thread.start()
+    return thread, results
+
+
+@needs_boxes
+def test_the_server_is_killed_between_cells_and_within_them(server: Server, agent: Session) -> None:
+    agent.execute("import random; x = random.random(); first = x")
+    agent.filesystem.write("kept/file", b"\0content")
+    before = agent.execute("x").text
+    server.kill()
+    server.start()
+    assert agent.execute("x").text == before
+    assert agent.filesystem.read("kept/file") == b"\0content"
+    for moment in (0.0, 0.1, 0.4):
+        agent.filesystem.write("count", "")
+        outputs: list[Any] = []
+        code = COUNTED.format(seconds=0.5)
+        thread, results = in_background(lambda: agent.execute(code, on_output=outputs.append))  # noqa: B023
+        time.sleep(moment)
+        server.kill()
+        server.start()
+        thread.join(30)
+        assert (results[0].status, results[0].text) == ("ok", "1"), moment
+        assert agent.filesystem.read("count") == b"x"
+    log = agent.events()
+    finished = [one for one in log if one["kind"] == "cell.finished"]
+    assert len({one["data"]["cell"] for one in finished}) == len(finished)
+
+
+@needs_boxes
+def test_a_cells_calls_are_made_once_though_the_server_is_killed(server: Server, agent: Session) -> None:
+    code = """
+from workbook.sandbox.service.calls import http_fetch, CallError
+try:
+    http_fetch('http://denied.example/')
+except CallError as error:
+    found = str(error)
+import time; time.sleep(1)
+found
+"""
+    thread, results = in_background(lambda: agent.execute(code))
+    wait_for(lambda: any(one["kind"] == "call.finished" for one in agent.events()))
+    server.kill()
+    server.start()
+    thread.join(30)
+    assert "allow-list" in results[0].text
+    assert sum(one["kind"] == "call.started" for one in agent.events()) == 1
+
+
+@needs_boxes
+def test_programs_are_lost_and_said_to_be(server: Server, agent: Session) -> None:
+    program = agent.run(["sh", "-c", "echo begun; sleep 60"])
+    wait_for(lambda: any(one["kind"] == "program.started" for one in agent.events()))
+    thread, results = in_background(program.wait)
+    time.sleep(0.3)
+    server.kill()
+    server.start()
+    thread.join(30)
+    assert results == [None]
+    assert "brought back without it" in program.lost
+
+
+@needs_boxes
+def test_the_kernel_and_the_worker_are_killed(server: Server, agent: Session) -> None:
+    agent.execute("x = 41")
+    died = agent.execute("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert (died.status, died.state_lost) == ("died", True)
+    agent.execute("y = 1")
+    with agent._runner and server.http() as http:  # the whole box, by its own hand
+        assert http.get("/readyz").is_success
+    agent.run(["sh", "-c", "kill -9 -1"]).wait()
+    assert agent.execute("y + 1").text == "2"
+    children = psutil.Process(server.pid).children(recursive=True)
+    for child in children:  # the fork server, with all boxes
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    assert agent.execute("y + 1").text == "2"
+    wait_for(lambda: httpx.get(f"{server.url}/readyz").is_success)
+    assert server.metric("sandbox_box_deaths_total") >= 2
+    assert server.metric('sandbox_session_restore_seconds_count{outcome="ok"}') >= 2
+
+
+@needs_boxes
+def test_a_supervisor_that_is_stopped_holds_nothing_up(agent: Session) -> None:
+    agent.execute("x = 1")
+    code = "import os, signal; os.kill(os.getppid(), signal.SIGSTOP)"
+    assert agent.execute(code, timeout=0.5).status == "died"
+    assert agent.execute("1").text == "1"
+
+
+@needs_boxes
+def test_an_idle_session_gives_its_room_away(tmp_path: Path) -> None:
+    with Server(tmp_path, "--ready", "0", "--idle", "0.5", "--capacity", "1") as server, server.client() as client:
+        one = client.session()
+        one.execute("x = 1")
+        two = client.session()
+        assert two.execute("2").text == "2"
+        assert one.execute("x").text == "1"
+
+
+# Room.
+
+
+@needs_boxes
+def test_room_and_the_queue(tmp_path: Path) -> None:
+    options = ("--ready", "0", "--capacity", "1", "--queue", "1", "--patience", "1.5")
+    with Server(tmp_path, *options) as server, server.client(patience=0) as client, server.http() as http:
+        assert httpx.get(f"{server.url}/readyz").is_success
+        first = client.session()
+        ready = httpx.get(f"{server.url}/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        assert "room" in ready.json()["problems"][0]
+        assert httpx.get(f"{server.url}/healthz").is_success
+        thread, results = in_background(lambda: http.post("/v1/sessions", json={}))
+        wait_for(lambda: server.metric("sandbox_sessions_waiting") == 1)
+        refused = httpx.post(f"{server.url}/v1/sessions", json={}, headers=http.headers)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        first.close()
+        thread.join()
+        assert results[0].status_code == 201  # it had waited
+        with pytest.raises(Full):
+            client.session()
+        assert server.metric('sandbox_refusals_total{reason="full"}') == 2
+        client.attach(results[0].json()["id"]).close()
+        assert client.session().execute("1").text == "1"
+
+
+@needs_boxes
+def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
+    with Server(tmp_path, "--ready", "1", port=free_port()) as server, server.client() as client:
+        agent = client.session()
+        agent.execute("x = 0")
+        lock = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+        lock.execute("begin immediate")
+        try:
+            wait_for(lambda: httpx.get(f"{server.url}/readyz", timeout=30).status_code == 503)
+            thread, results = in_background(lambda: agent.execute("x += 1; x"))
+            time.sleep(1)
+            assert not results  # nobody is told what is not written down
+        finally:
+            lock.execute("rollback")
+            lock.close()
+        thread.join(60)
+        assert results[0].text == "1"
+        assert agent.execute("x").text == "1"
+
+
+# Several nodes.
+
+
+def nodes(tmp_path: Path, count: int, stack: ExitStack) -> list[Server]:
+    found = []
+    for number in range(count):
+        port = free_port()
+        options = ("--node-name", f"n{number}", "--node-url", f"http://127.0.0.1:{port}", "--ready", "0")
+        server = Server(tmp_path, *options, "--capacity", "20", port=port, name=f"n{number}", tenants=True)
+        found.append(stack.enter_context(server))
+    for server in found:
+        wait_for(lambda server=server: len(server.http("root").get("/v1/nodes").json()["nodes"]) == count)  # type: ignore[misc]
+    return found
+
+
+def owners(server: Server) -> dict[str, str]:
+    with server.http("ada") as http:
+        return {one["id"]: one["node"] for one in http.get("/v1/sessions").json()["sessions"]}
+
+
+@needs_boxes
+@pytest.mark.parametrize("count", [2, 4])
+def test_sessions_of_a_node_that_is_lost_come_back_elsewhere_and_no_others_move(tmp_path: Path, count: int) -> None:
+    with ExitStack() as stack:
+        servers = nodes(tmp_path, count, stack)
+        client = stack.enter_context(servers[0].client("ada"))
+        agents = [client.session() for _ in range(2 * count + 2)]
+        for number, agent in enumerate(agents):
+            agent.execute(f"x = {number}")
+            agent.filesystem.write("big", bytes(3 << 20))  # through another node, too
+        before = owners(servers[0])
+        assert len(set(before.values())) > 1
+        lost = next(name for name in before.values() if name != "n0")
+        servers[int(lost[1])].kill()
+        for number, agent in enumerate(agents):
+            assert agent.execute("x").text == str(number)
+            assert len(agent.filesystem.read("big")) == 3 << 20
+        after = owners(servers[0])
+        assert all(after[agent] == before[agent] for agent in before if before[agent] != lost)
+        assert all(after[agent] != lost for agent in before)
+        other = stack.enter_context(servers[int(next(n for n in after.values() if n != lost)[1])].client("ada"))
+        streamed: list[Any] = []
+        assert other.attach(agents[0].id).execute("print(x)", on_output=lambda *one: streamed.append(one)).text == "0"
+        assert streamed == [("stream", {"name": "stdout", "text": "0\n"})]
+
+
+@needs_boxes
+def test_a_cell_of_a_node_that_is_lost_has_its_result_from_another(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        servers = nodes(tmp_path, 2, stack)
+        client = stack.enter_context(servers[0].client("ada"))
+        agent = client.session()
+        while owners(servers[0])[agent.id] != "n1":
+            agent = client.session()
+        thread, results = in_background(lambda: agent.execute(COUNTED.format(seconds=1)))
+        time.sleep(0.5)
+        servers[1].kill()
+        thread.join(60)
+        assert (results[0].status, results[0].text) == ("ok", "1")
+        assert owners(servers[0])[agent.id] == "n0"
