@@ -6,7 +6,7 @@ from typing import Any
 
 from workbook.sandbox.service.store import Event
 
-CREATED = "session.created"  # seed
+CREATED = "session.created"  # seed, key
 CONTEXT_OPENED = "context.opened"  # context
 CONTEXT_ENDED = "context.ended"  # context, reason
 CELL_STARTED = "cell.started"  # cell, context, code, timeout, key

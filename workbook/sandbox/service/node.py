@@ -193,6 +193,7 @@ class Node:
         limits: Limits | None = None,
         session: str = "",
         quota: int | None = None,
+        key: str = "",
         placed: bool = False,
     ) -> Session:
         """Makes a session here, when there is room.
@@ -203,6 +204,7 @@ class Node:
             limits: What it may use; the node's where nothing is asked for.
             session: Its name.
             quota: How many sessions the tenant may have open; the node's where nothing is said.
+            key: With which it was asked for.
             placed: Whether another node has found that it is to be here.
 
         Raises:
@@ -230,7 +232,7 @@ class Node:
             plain = environment == DEFAULT and limits == self.settings.limits
             ready = self.boxes.take(made.on_call) if plain else None
             try:
-                await made.create(ready)
+                await made.create(ready, key)
             except BaseException:
                 await made.let_go()
                 with contextlib.suppress(Exception):

@@ -79,6 +79,7 @@ async def create(
             limits=limits,
             session=full,
             quota=tenant.sessions,
+            key=key,
             placed=request.scope["sandbox.hop"],
         )
     except ElsewhereError as error:
@@ -87,7 +88,7 @@ async def create(
     except SessionExistsError:
         if not key:
             raise Problem(409, "session-exists", "There is such a session already", name) from None
-        session = await _made_before(service, tenant, full, body)
+        session = await _made_before(service, tenant, full, body, key)
         response.status_code = 200
     if files and (response.status_code != 200 or await service.node.store.last(full, MOUNTED) is None):
         try:
@@ -100,8 +101,11 @@ async def create(
     return {**_shown(session.record), "contexts": session.contexts}
 
 
-async def _made_before(service: Service, tenant: Tenant, full: str, body: NewSession) -> Session:
+async def _made_before(service: Service, tenant: Tenant, full: str, body: NewSession, key: str) -> Session:
     """Returns the session that an earlier request with the same key has made."""
+    for first in await service.node.store.events(full, limit=1):
+        if first.data.get("key") != key:
+            raise Problem(409, "session-exists", "There is such a session already", full.partition("/")[2])
     try:
         session = await service.node.get(full, tenant.name)
     except UnknownSessionError:

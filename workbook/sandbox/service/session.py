@@ -92,11 +92,12 @@ class Session:
 
     # Its life.
 
-    async def create(self, ready: "ReadyBox | None" = None) -> None:
+    async def create(self, ready: "ReadyBox | None" = None, key: str = "") -> None:
         """Begins it.
 
         Args:
             ready: A box that has the main context already; one is made where it is left out.
+            key: With which it was asked for.
         """
         seed = ready.seed if ready else secrets.randbits(32)
         self._history.seed = seed
@@ -106,7 +107,10 @@ class Session:
             self._box = await self._make_box(self)
             await self._box.open(MAIN, seed_of(seed, MAIN))
         self._locks[MAIN], self._history.contexts[MAIN] = asyncio.Lock(), []
-        created, opened = NewEvent(journal.CREATED, {"seed": seed}), NewEvent(journal.CONTEXT_OPENED, {"context": MAIN})
+        created, opened = (
+            NewEvent(journal.CREATED, {"seed": seed, "key": key}),
+            NewEvent(journal.CONTEXT_OPENED, {"context": MAIN}),
+        )
         await self._append(created, opened)
 
     async def restore(self, node: str) -> None:
@@ -115,7 +119,11 @@ class Session:
         Calls are answered from the log; none is made a second time.
         """
         began = time.monotonic()
-        self._history = journal.read(await self._store.events(self.record.id))
+        log = await self._store.events(self.record.id)
+        if not log:  # whoever was to begin it has ended before that
+            await self.create()
+            return
+        self._history = journal.read(log)
         self._numbers = itertools.count(self._history.last + 1)
         self._box = await self._make_box(self)
         executed = 0
