@@ -28,7 +28,8 @@ CONDA_NAMES = {
     "redis-server": "redis-server",
     "python3-venv": "pip",
 }
-NOT_IN_CONDA = {"chromium", "fonts-dejavu-core", "libseccomp2"}  # conda-forge has the last for Linux alone
+# conda-forge has libseccomp2 for Linux alone, and a prometheus that is a server, which nothing here needs.
+NOT_IN_CONDA = {"chromium", "fonts-dejavu-core", "libseccomp2", "prometheus"}
 
 
 def conda() -> dict[str, Any]:
