@@ -41,7 +41,7 @@ from workbook.sandbox.client_errors import error_of
 from workbook.sandbox.client_results import result_of
 
 PREFIX = "urn:inference-workbook:problem:"
-RESULT = {
+RESULT: dict[str, Any] = {
     **{"cell": "c1", "status": "ok", "text": "2", "outputs": [], "error": None, "state_lost": False},
     **{"truncated": False, "seconds": 0.1, "execution_count": 1},
 }
@@ -93,8 +93,12 @@ def test_outputs_come_while_it_runs_in_the_thread_that_asked(agent: Session) -> 
     assert result.text == "0\n1\n2"
     assert came[1][0] - came[0][0] > 0.2
     assert {thread for _, _, thread in came} == {threading.current_thread()}
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
-        agent.execute("print(1)", on_output=lambda *_: 1 // 0)
+        agent.execute("print(1)", on_output=fail)
 
 
 @needs_boxes
@@ -329,11 +333,12 @@ def test_its_patience_ends(answer: httpx.Response | Exception, kind: type[Sandbo
 
 
 def test_what_may_not_be_done_twice_is_not() -> None:
-    for ask in (
+    asks: list[Callable[[Session], object]] = [
         lambda agent: agent.filesystem.append("a", "b"),
         lambda agent: agent.run(["a"]),
         lambda agent: agent.filesystem.make_folder("a"),
-    ):
+    ]
+    for ask in asks:
         agent, requests = against(httpx.ReadError("gone"))
         with pytest.raises(ConnectionLost):
             ask(agent)
@@ -418,8 +423,12 @@ def test_streams_that_break_off_or_never_end(monkeypatch: pytest.MonkeyPatch) ->
     result = b"event: result\ndata: " + json.dumps(RESULT).encode() + b"\n\n"
     output = b'event: output\ndata: {"msg_type": "stream", "content": {"name": "stdout", "text": "1"}}\n\n'
     came: list[Any] = []
+
+    def keep(*one: Any) -> None:
+        came.append(one)
+
     agent, requests = against(stream_of(output[:50]), stream_of(b": heartbeat\n\n", output), stream_of(output, result))
-    assert agent.execute("1", on_output=lambda *one: came.append(one)).text == "2"
+    assert agent.execute("1", on_output=keep).text == "2"
     assert len(requests) == 3
     assert len({request.headers["idempotency-key"] for request in requests}) == 1
     agent, _ = against(stream_of(b"event: problem\ndata: ", refusal(404, "unknown-context").content, b"\n\n"))
@@ -441,7 +450,14 @@ def test_streams_that_break_off_or_never_end(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_errors_of_any_document() -> None:
-    for document in ({}, [], {"type": 1}, {"type": "x" * 10_000, "detail": ["y"] * 10_000}, {"detail": None, "z": {}}):
+    documents: list[Any] = [
+        {},
+        [],
+        {"type": 1},
+        {"type": "x" * 10_000, "detail": ["y"] * 10_000},
+        {"detail": None, "z": {}},
+    ]
+    for document in documents:
         error = error_of(418, document)
         assert len(str(error)) < 3000
         assert len(json.dumps(error.more)) < 100_000

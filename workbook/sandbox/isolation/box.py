@@ -21,6 +21,9 @@ from workbook.sandbox.isolation.watchdog import Watch, Watchdog
 
 OnOutput = Callable[[str, bytes], None]
 
+SERVER_ENDED = "the fork server has ended"
+"""The reason of a death for which nothing in the box is to blame."""
+
 _SEND_TIMEOUT = 60.0  # seconds in which a worker must take in what it is sent
 _HANG_UP_TIMEOUT = 5.0  # seconds from the end of a worker's channel to its own end
 _MOST_UNSENT = 256 * MIB  # bytes that are kept for a worker that does not read
@@ -333,7 +336,7 @@ class Box:
             self._die("closed its channel")
             return
         if not data:
-            self._die("the fork server has ended")
+            self._die(SERVER_ENDED)
             return
         status = int(data)
         if status >= 0:

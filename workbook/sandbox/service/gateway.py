@@ -73,7 +73,7 @@ class Gateway:
         tenant: Tenant | None = None
         try:
             tenant, hop = self._who(request)
-            scope |= {"sandbox.service": self._service, "sandbox.tenant": tenant, "sandbox.hop": hop}
+            scope.update({"sandbox.service": self._service, "sandbox.tenant": tenant, "sandbox.hop": hop})
             bounded = _bounded(scope, receive)
             if tenant is None:
                 await self._outside(request, bounded, sends)
@@ -162,7 +162,7 @@ class Gateway:
         return await self._service.node.elsewhere(full_name(tenant.name, parts[3]), tenant.name)
 
     def _note(self, scope: Scope, tenant: Tenant | None, status: int, seconds: float, number: str) -> None:
-        route = scope.get("sandbox.route") or getattr(scope.get("route"), "path", "other")
+        route = str(scope.get("sandbox.route") or getattr(scope.get("route"), "path", "other"))
         self._service.metrics.requested(route, status or 499, seconds)
         if route in ("/healthz", "/readyz", "/metrics") and status < 400:
             return

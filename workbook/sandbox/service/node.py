@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -124,6 +125,8 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         self.draining = False
         self.known = 1
+        self._looking = asyncio.Lock()
+        self._tried: tuple[float, list[str]] = (-math.inf, [])
 
     async def start(self) -> None:
         """Starts it.
@@ -138,6 +141,7 @@ class Node:
 
     async def close(self) -> None:
         """Ends it. Its sessions stay in the store, and come back when they are asked for."""
+        self.draining = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -171,6 +175,16 @@ class Node:
             found.append("it is ending")
         if self._room.locked():
             found.append(f"{self.settings.capacity} sessions are live, which is all that there is room for")
+        async with self._looking:
+            when, tried = self._tried
+            if time.monotonic() - when > 1.0:  # whoever asks all the time costs no more
+                tried = await self._try()
+                self._tried = time.monotonic(), tried
+        return found + tried
+
+    async def _try(self) -> list[str]:
+        """Tries what a session needs, besides room."""
+        found = []
         try:
             await asyncio.wait_for(self._beat(), _CHECK)
         except (StoreError, TimeoutError) as error:
@@ -324,6 +338,9 @@ class Node:
 
     async def _bring_back(self, session: str, tenant: str) -> Session:
         record = await self._is_ours(session, tenant)
+        if self.draining:
+            self.observer.refused("draining")
+            raise FullError("this node is ending", 1.0)
         here, began = self.settings.id, time.monotonic()
         dead = self._sessions.pop(session, None)
         if dead is not None:

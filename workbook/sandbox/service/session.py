@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from workbook.sandbox.isolation.box import SERVER_ENDED
 from workbook.sandbox.outputs import Result
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.checks import encode
@@ -139,7 +140,7 @@ class Session:
 
     async def _restore_context(self, context: str) -> int:
         box = self._live()
-        self._locks[context] = asyncio.Lock()
+        self._locks.setdefault(context, asyncio.Lock())
         await box.open(context, self._seed_of(context))
         if blob := self._history.checkpoints.get(context):
             await box.restore(context, await self._blob(blob))
@@ -149,6 +150,12 @@ class Session:
             await box.execute(context, done.code, done.timeout * 2 + 1)
             self._current.pop(context, None)
         return len(cells)
+
+    async def _revive(self, context: str) -> None:
+        """Makes a context anew whose process has ended between two cells."""
+        async with self._files_lock:
+            await self._restore_context(context)
+            await self._restore_files()
 
     async def _restore_files(self) -> None:
         """Makes the workspace what the log says that it was, whatever the cells have made of it this time."""
@@ -262,6 +269,8 @@ class Session:
             raise ContextLost(f"there is no context {context!r}")
         async with lock:
             box = self._live()
+            if context not in box.contexts and context in self._history.contexts and not box.lost:
+                await self._revive(context)
             cell = f"c{next(self._numbers)}"
             begun = {"cell": cell, "context": context, "code": code, "timeout": timeout, "key": key}
             await self._append(NewEvent(journal.CELL_STARTED, begun))
@@ -271,7 +280,7 @@ class Session:
                 result = await box.execute(context, code, timeout, limits, on_message)
             finally:
                 self._current.pop(context, None)
-            if self._let_go:  # it has not died: it goes on elsewhere, or is executed again
+            if self._let_go or box.lost == SERVER_ENDED:  # it has not died: it is executed again, here or elsewhere
                 raise SessionLost("the session was let go of while the cell ran")
             return await self._finish(cell, context, code, timeout, key, result, running)
 
@@ -383,7 +392,7 @@ class Session:
                 raise KeyConflictError(f"the key {key!r} was used for another call")
             if known.finished and not known.error:
                 return await self._answer_of(known)
-            if not known.finished and number not in self._own_calls:
+            if not known.finished and number not in self._own_calls and not _may_repeat(known):
                 raise OutcomeUnknownError("the service ended while it did this: use another key to do it again")
         if number not in self._own_calls:
             call = self._history.own_calls[number] = DoneCall(name, arguments)
@@ -464,7 +473,8 @@ class Session:
         if known is not None:
             if (known.name, known.arguments) != (name, arguments):
                 raise LookupError(f"this is another call than the one that was made before: {known.name}")
-            return await self._answer_of(known)
+            if known.finished or running.replaying or not _may_repeat(known):
+                return await self._answer_of(known)
         if running.replaying:
             raise LookupError("this call was not made the first time")
         of = {"cell": running.cell, "number": place}
@@ -664,6 +674,11 @@ def _is_kept_as_it_is(value: dict[str, Any]) -> bool:
     except RefusedError:
         return False
     return True
+
+
+def _may_repeat(call: DoneCall) -> bool:
+    """Whether a call that may have been made can be made again: a fetch that changes nothing (RFC 9110, 9.2.1)."""
+    return call.name == "http_fetch" and call.arguments.get("method", "GET") in ("GET", "HEAD", "OPTIONS")
 
 
 async def _quietly(action: Awaitable[object]) -> None:
