@@ -6,7 +6,7 @@ from typing import Any
 from workbook.sandbox.service.egress import EgressPolicy
 from workbook.sandbox.service.fetch import http_fetch
 from workbook.sandbox.service.hooks import Observer
-from workbook.sandbox.service.session import Call
+from workbook.sandbox.service.session_calls import Call
 from workbook.sandbox.service.world import World
 
 LONGEST = 120.0

@@ -17,7 +17,8 @@ from workbook.sandbox.service.boxes import DEFAULT, Boxes
 from workbook.sandbox.service.hooks import Observer
 from workbook.sandbox.service.live import LiveBox, SessionLost
 from workbook.sandbox.service.routing import place
-from workbook.sandbox.service.session import Call, Session
+from workbook.sandbox.service.session import Session
+from workbook.sandbox.service.session_calls import Call
 from workbook.sandbox.service.store import (
     FencedError,
     NewEvent,

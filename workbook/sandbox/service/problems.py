@@ -13,7 +13,7 @@ from workbook.sandbox.service.live import ContextLost, FileRefused, SessionLost
 from workbook.sandbox.service.mounts import MountError
 from workbook.sandbox.service.node import ElsewhereError, FullError
 from workbook.sandbox.service.programs import UnknownProgramError
-from workbook.sandbox.service.session import KeyConflictError, OutcomeUnknownError
+from workbook.sandbox.service.session_calls import KeyConflictError, OutcomeUnknownError
 from workbook.sandbox.service.store import (
     FencedError,
     QuotaError,

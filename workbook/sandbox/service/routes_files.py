@@ -10,7 +10,7 @@ from starlette.responses import StreamingResponse
 from workbook.sandbox.service.context import Service, TheName, TheService, TheTenant
 from workbook.sandbox.service.live import FileRefused
 from workbook.sandbox.service.problems import Problem
-from workbook.sandbox.service.session import CHUNK
+from workbook.sandbox.service.session_files import CHUNK
 
 router = APIRouter(prefix="/v1/sessions/{session}", tags=["files"])
 

@@ -15,7 +15,8 @@ from workbook.sandbox.service.boxes import DEFAULT
 from workbook.sandbox.service.context import Service, TheKey, TheName, TheService, TheTenant, full_name
 from workbook.sandbox.service.node import ElsewhereError
 from workbook.sandbox.service.problems import Problem, invalid
-from workbook.sandbox.service.session import KeyConflictError, Session
+from workbook.sandbox.service.session import Session
+from workbook.sandbox.service.session_calls import KeyConflictError
 from workbook.sandbox.service.store import NewEvent, SessionExistsError, SessionRecord, UnknownSessionError
 
 router = APIRouter(prefix="/v1", tags=["sessions"])

@@ -23,7 +23,7 @@ from workbook.sandbox.service.logs import LOGGER
 from workbook.sandbox.service.metrics import Metrics
 from workbook.sandbox.service.mounts import Mounts, Source
 from workbook.sandbox.service.node import Node, NodeSettings
-from workbook.sandbox.service.session import Call
+from workbook.sandbox.service.session_calls import Call
 from workbook.sandbox.service.store import Store
 
 TENANT = "default"

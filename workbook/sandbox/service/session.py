@@ -15,18 +15,20 @@ from workbook.sandbox.isolation.box import SERVER_ENDED
 from workbook.sandbox.outputs import Result
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.checks import encode
-from workbook.sandbox.service.journal import DoneCall, DoneCell, Entry, History
+from workbook.sandbox.service.journal import DoneCall, DoneCell, History
 from workbook.sandbox.service.live import (
     CELL_LIMITS,
     CellLimits,
     CheckpointRefused,
     ContextLost,
-    FileRefused,
     LiveBox,
     OnMessage,
     SessionLost,
 )
 from workbook.sandbox.service.programs import Programs, Running
+from workbook.sandbox.service.session_calls import Call, KeyConflictError, SessionCalls, may_repeat
+from workbook.sandbox.service.session_files import NO_CHANGE, SessionFiles
+from workbook.sandbox.service.session_log import Log
 from workbook.sandbox.service.store import FencedError, NewEvent, RefusedError, SessionRecord, Store, StoreError
 
 MAIN = "main"
@@ -35,27 +37,10 @@ MAIN = "main"
 LARGE = 256 << 10
 """Bytes of a result's JSON that stand in the log; larger ones are blobs."""
 
-CHUNK = 8 << 20
-"""Bytes of a file that are asked for at once."""
-
-AT_ONCE, AT_ONCE_BYTES = 500, 256 << 10
-"""Files whose change is one event, and JSON of them: an event is of limited size, and of a limited number of blobs."""
-
 CHECKPOINT_AFTER = 2.0
 """Seconds of cells that would have to be executed again; then their state is kept instead."""
 
-Call = Callable[[dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
-"""Does what code in a session asks the service for: arguments to a JSON value and blobs."""
-
 MakeBox = Callable[["Session"], Awaitable[LiveBox]]
-
-
-class KeyConflictError(Exception):
-    """An idempotency key was used before, for something else."""
-
-
-class OutcomeUnknownError(Exception):
-    """What was asked for with this key was begun before the service ended, and nobody knows what came of it."""
 
 
 class Session:
@@ -77,18 +62,19 @@ class Session:
             calls: What its code may ask the service for, by name.
         """
         self.record, self.last_used = record, time.monotonic()
-        self._store, self._make_box, self._calls = store, make_box, calls
+        self._store, self._make_box = store, make_box
         self._box: LiveBox | None = None
         self._history = History()
         self._locks: dict[str, asyncio.Lock] = {}
         self._under_way: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._current: dict[str, _Running] = {}  # by context
         self._numbers = itertools.count(1)
-        self._files_lock = asyncio.Lock()
         self._since_checkpoint = 0.0
         self._let_go = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._own_calls: dict[str, asyncio.Future[tuple[Any, list[bytes]]]] = {}
+        self._log = Log(store, record, self.let_go)
+        self._files = SessionFiles(self._log, self._live)
+        self._own = SessionCalls(self._log, calls, lambda: next(self._numbers))
         self.programs = Programs()
 
     # Its life.
@@ -112,7 +98,7 @@ class Session:
             NewEvent(journal.CREATED, {"seed": seed, "key": key}),
             NewEvent(journal.CONTEXT_OPENED, {"context": MAIN}),
         )
-        await self._append(created, opened)
+        await self._log.append(created, opened)
 
     async def restore(self, node: str) -> None:
         """Brings it back from its log: its files, and the state of its contexts, by checkpoint and by executing again.
@@ -125,25 +111,26 @@ class Session:
             await self.create()
             return
         self._history = journal.read(log)
+        self._files.entries, self._own.own = self._history.files, self._history.own_calls
         self._numbers = itertools.count(self._history.last + 1)
         self._box = await self._make_box(self)
         executed = 0
         for context in list(self._history.contexts):
             executed += await self._restore_context(context)
-        await self._restore_files()
+        await self._files.restore()
         lost = []
         for program, command in self._history.programs.items():
             self.programs.add_lost(program, command)
             lost.append(NewEvent(journal.PROGRAM_ENDED, {"program": program, "status": None}))
         what = {"node": node, "seconds": round(time.monotonic() - began, 3), "cells": executed}
-        await self._append(*lost, NewEvent(journal.RESTORED, what))
+        await self._log.append(*lost, NewEvent(journal.RESTORED, what))
 
     async def _restore_context(self, context: str) -> int:
         box = self._live()
         self._locks.setdefault(context, asyncio.Lock())
         await box.open(context, self._seed_of(context))
         if blob := self._history.checkpoints.get(context):
-            await box.restore(context, await self._blob(blob))
+            await box.restore(context, await self._log.blob(blob))
         cells = self._history.contexts[context]
         for done in cells:
             self._current[context] = _Running(done.cell, "", done.calls, replaying=True)
@@ -153,32 +140,13 @@ class Session:
 
     async def _revive(self, context: str) -> None:
         """Makes a context anew whose process has ended between two cells."""
-        async with self._files_lock:
+        async with self._files.lock:
             await self._restore_context(context)
-            await self._restore_files()
-
-    async def _restore_files(self) -> None:
-        """Makes the workspace what the log says that it was, whatever the cells have made of it this time."""
-        box, wanted = self._live(), self._history.files
-        found, _ = await box.file("changes")
-        for path in [*found["removed"], *(one["path"] for one in reversed(found["changed"]))]:
-            there = wanted.get(path)
-            if there is None or there.kind != next(o["kind"] for o in found["changed"] if o["path"] == path):
-                await _quietly(box.file("remove", path=path))
-        for path, entry in wanted.items():
-            if entry.kind == "folder":
-                await _quietly(box.file("make_folder", path=path))
-            elif entry.kind == "link":
-                await _quietly(box.file("remove", path=path))
-                await box.file("link", path=path, target=entry.target)
-            else:
-                await box.file("write", [await self._blob(entry.blob)], path=path)
-                await box.file("set_mode", path=path, mode=entry.mode)
-        await box.file("changes")
+            await self._files.restore()
 
     async def close(self, reason: str) -> None:
         """Ends it for good."""
-        await self._append(NewEvent(journal.CLOSED, {"reason": reason}))
+        await self._log.append(NewEvent(journal.CLOSED, {"reason": reason}))
         await self._store.close_session(self.record.id, self.record.epoch)
         await self.let_go()
 
@@ -206,7 +174,7 @@ class Session:
         await self._live().open(context, self._seed_of(context))
         self._locks[context] = asyncio.Lock()
         self._history.contexts[context] = []
-        await self._append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
+        await self._log.append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
 
     async def end_context(self, context: str) -> None:
         """Ends a context, in the middle of a cell too."""
@@ -214,7 +182,7 @@ class Session:
         self._locks.pop(context, None)
         self._history.contexts.pop(context, None)
         await self._live().end_context(context)
-        await self._append(NewEvent(journal.CONTEXT_ENDED, {"context": context, "reason": "asked for"}))
+        await self._log.append(NewEvent(journal.CONTEXT_ENDED, {"context": context, "reason": "asked for"}))
 
     @property
     def contexts(self) -> list[str]:
@@ -273,7 +241,7 @@ class Session:
                 await self._revive(context)
             cell = f"c{next(self._numbers)}"
             begun = {"cell": cell, "context": context, "code": code, "timeout": timeout, "key": key}
-            await self._append(NewEvent(journal.CELL_STARTED, begun))
+            await self._log.append(NewEvent(journal.CELL_STARTED, begun))
             earlier = self._history.calls_by_key.pop(key, {}) if key else {}
             running = self._current[context] = _Running(cell, key, earlier)
             try:
@@ -289,18 +257,18 @@ class Session:
     ) -> dict[str, Any]:
         """Writes down what came of a cell."""
         value = {"cell": cell, "context": context, **_as_json(result)}
-        async with self._files_lock:
-            *before, change = [NO_CHANGE] if self.lost else await self._changed_files()
+        async with self._files.lock:
+            *before, change = [NO_CHANGE] if self.lost else await self._files.changes()
             blobs = change.blobs
             packed = json.dumps(value).encode()
             data: dict[str, Any] = {"cell": cell, "context": context, "lost": result.state_lost, **change.data}
             if len(packed) <= LARGE and _is_kept_as_it_is(value):
                 data["result"] = value
             else:
-                data["blob"] = await self._store.put_blob(self.record.id, packed)
+                data["blob"] = await self._log.put_blob(packed)
                 blobs = (*change.blobs, data["blob"])
-            await self._record(*before, NewEvent(journal.CELL_FINISHED, data, tuple(dict.fromkeys(blobs))))
-            self._note_files([*before, change])
+            await self._log.record(*before, NewEvent(journal.CELL_FINISHED, data, tuple(dict.fromkeys(blobs))))
+            self._files.note([*before, change])
         done = DoneCell(
             cell, context, code, timeout, data.get("result"), data.get("blob", ""), result.state_lost, running.calls
         )
@@ -316,7 +284,7 @@ class Session:
             self._history.contexts[context] = []
             self._history.checkpoints.pop(context, None)
             await self._live().open(context, self._seed_of(context))
-            await self._append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
+            await self._log.append(NewEvent(journal.CONTEXT_OPENED, {"context": context}))
             return
         self._history.contexts[context].append(done)
         self._since_checkpoint += result.seconds
@@ -330,8 +298,8 @@ class Session:
             data = await self._live().checkpoint(context)
         except (CheckpointRefused, ContextLost, SessionLost):
             return
-        blob = await self._store.put_blob(self.record.id, data)
-        await self._append(NewEvent(journal.CHECKPOINT, {"contexts": {context: blob}}, (blob,)))
+        blob = await self._log.put_blob(data)
+        await self._log.append(NewEvent(journal.CHECKPOINT, {"contexts": {context: blob}}, (blob,)))
         before = self._history.checkpoints.get(context)
         self._history.checkpoints[context], self._history.contexts[context] = blob, []
         if before and before != blob:
@@ -352,9 +320,9 @@ class Session:
         self._used()
         if action in ("read", "stat", "list"):
             return await self._live().file(action, blobs, **arguments)
-        async with self._files_lock:
+        async with self._files.lock:
             came = await self._live().file(action, blobs, **arguments)
-            await self._record_files()
+            await self._files.record()
         return came
 
     async def write_files(self, files: Mapping[str, bytes]) -> None:
@@ -365,41 +333,21 @@ class Session:
             SessionLost: The box has ended.
         """
         self._used()
-        async with self._files_lock:
+        async with self._files.lock:
             try:
                 for path, data in files.items():
                     await self._live().file("write", [data], path=path)
             finally:
-                await self._record_files()
+                await self._files.record()
 
     async def note(self, event: NewEvent) -> None:
         """Adds to its log what only whoever asks knows of."""
-        await self._append(event)
+        await self._log.append(event)
 
     async def call(self, name: str, arguments: dict[str, Any], key: str = "") -> tuple[Any, list[bytes]]:
-        """Does what code may ask for, for the caller; it is recorded, and with a key done once.
-
-        Raises:
-            KeyConflictError: The key was used for something else.
-            OutcomeUnknownError: It was begun with this key before the service ended.
-        """
+        """Does what code may ask for, for the caller; see `SessionCalls.call`."""
         self._used()
-        if not key:
-            return await self._recorded(f"a{next(self._numbers)}", name, arguments, {})
-        number = f"k{hashlib.sha256(key.encode()).hexdigest()}"
-        if known := self._history.own_calls.get(number):
-            if (known.name, known.arguments) != (name, arguments):
-                raise KeyConflictError(f"the key {key!r} was used for another call")
-            if known.finished and not known.error:
-                return await self._answer_of(known)
-            if not known.finished and number not in self._own_calls and not _may_repeat(known):
-                raise OutcomeUnknownError("the service ended while it did this: use another key to do it again")
-        if number not in self._own_calls:
-            call = self._history.own_calls[number] = DoneCall(name, arguments)
-            task = asyncio.ensure_future(self._recorded(number, name, arguments, {}, call))
-            self._own_calls[number] = task
-            task.add_done_callback(lambda _: self._own_calls.pop(number, None))
-        return await asyncio.shield(self._own_calls[number])
+        return await self._own.call(name, arguments, key)
 
     async def start(
         self, command: Sequence[str], environment: dict[str, str] | None = None, *, has_input: bool = False
@@ -413,11 +361,11 @@ class Session:
         self._used()
         name = f"p{next(self._numbers)}"
         event = NewEvent(journal.PROGRAM_STARTED, {"program": name, "command": list(command)})
-        await self._append(event)
+        await self._log.append(event)
         try:
             running = await self.programs.start(self._live(), name, command, environment or {}, has_input=has_input)
         except BaseException:
-            await self._append(NewEvent(journal.PROGRAM_ENDED, {"program": name, "status": None}))
+            await self._log.append(NewEvent(journal.PROGRAM_ENDED, {"program": name, "status": None}))
             raise
         self._await_end(running)
         return running
@@ -429,11 +377,11 @@ class Session:
             if not self.lost and not self._let_go:
                 # Where it cannot be recorded, it is told as lost when the session comes back.
                 with contextlib.suppress(StoreError, FencedError, SessionLost):
-                    async with self._files_lock:
+                    async with self._files.lock:
                         end = NewEvent(journal.PROGRAM_ENDED, {"program": running.name, "status": running.status})
-                        changes = await self._changed_files()
-                        await self._record(*changes, end)
-                        self._note_files(changes)
+                        changes = await self._files.changes()
+                        await self._log.record(*changes, end)
+                        self._files.note(changes)
 
         task = asyncio.create_task(record())
         self._tasks.add(task)
@@ -473,126 +421,19 @@ class Session:
         if known is not None:
             if (known.name, known.arguments) != (name, arguments):
                 raise LookupError(f"this is another call than the one that was made before: {known.name}")
-            if known.finished or running.replaying or not _may_repeat(known):
-                return await self._answer_of(known)
+            if known.finished or running.replaying or not may_repeat(known):
+                return await self._own.answer_of(known)
         if running.replaying:
             raise LookupError("this call was not made the first time")
         of = {"cell": running.cell, "number": place}
         call = running.calls[place] = DoneCall(name, arguments)
-        value, blobs = await self._recorded(f"{running.cell}.{place}", name, arguments, of, call)
+        value, blobs = await self._own.recorded(f"{running.cell}.{place}", name, arguments, of, call)
         return value, blobs
-
-    async def _answer_of(self, call: DoneCall) -> tuple[Any, list[bytes]]:
-        if not call.finished:
-            raise LookupError(
-                "the service ended while it did this: nobody knows what came of it, and it is not done twice"
-            )
-        if call.error:
-            raise LookupError(call.error)
-        return call.value, [await self._blob(name) for name in call.blobs]
-
-    async def _recorded(
-        self, number: str, name: str, arguments: dict[str, Any], of: dict[str, Any], call: DoneCall | None = None
-    ) -> tuple[Any, list[bytes]]:
-        """Does something between two events that say so."""
-        does = self._calls.get(name)
-        if does is None:
-            raise LookupError(f"there is no call {name!r}: there are {', '.join(self._calls)}")
-        call = call or DoneCall(name, arguments)
-        await self._append(NewEvent(journal.CALL_STARTED, {"call": number, "name": name, "arguments": arguments, **of}))
-        names: list[str] = []
-        try:
-            value, blobs = await does(arguments)
-            names = [await self._store.put_blob(self.record.id, blob) for blob in blobs]
-            outcome: dict[str, Any] = {"call": number, "value": value}
-        except Exception as error:
-            call.error, call.finished = f"{type(error).__name__}: {error}", True
-            await self._append(NewEvent(journal.CALL_FINISHED, {"call": number, "error": call.error}))
-            raise
-        await self._append(NewEvent(journal.CALL_FINISHED, outcome, tuple(names)))
-        call.value, call.blobs, call.finished = value, tuple(names), True
-        return value, blobs
-
-    # Files.
-
-    async def _record_files(self) -> None:
-        changes = await self._changed_files()
-        await self._record(*changes)
-        self._note_files(changes)
-
-    def _note_files(self, changes: Sequence[NewEvent]) -> None:
-        for change in changes:
-            journal.apply(self._history.files, dict(change.data))
-
-    async def _changed_files(self) -> list[NewEvent]:
-        """Returns what has changed in the workspace, and keeps the blobs that hold it; one event at least."""
-        box = self._live()
-        try:
-            found, _ = await box.file("changes")
-        except FileRefused:
-            return [NewEvent(journal.FILE_CHANGED, {"incomplete": True})]
-        changes = [
-            NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": [str(path) for path in part]})
-            for part in _parts(found["removed"])
-        ]
-        for part in _parts(found["changed"]):
-            changed, names = [], []
-            for one in part:
-                entry = Entry(str(one["kind"]), int(one["mode"]), target=str(one["target"]))
-                if entry.kind == "file":
-                    try:
-                        content = await self._read(one["path"], one["size"])
-                        entry.blob = await self._store.put_blob(self.record.id, content)
-                    except (FileRefused, RefusedError):  # gone or changed meanwhile, or larger than a blob may be
-                        continue
-                    names.append(entry.blob)
-                changed.append({"path": str(one["path"]), **dataclasses.asdict(entry)})
-            what = {"changed": changed, "removed": []}
-            changes.append(NewEvent(journal.FILE_CHANGED, what, tuple(dict.fromkeys(names))))
-        return changes or [NO_CHANGE]
-
-    async def _read(self, path: str, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            _, (part,) = await self._live().file("read", path=path, offset=len(data), size=min(CHUNK, size - len(data)))
-            if not part:
-                break
-            data += part
-        return data
-
-    # The log.
-
-    async def _append(self, *events: NewEvent) -> None:
-        await self._store.append(self.record.id, self.record.epoch, events)
-
-    async def _record(self, *events: NewEvent) -> None:
-        """Writes down what has happened already.
-
-        Where that cannot be, the box and the log differ, and the box goes: the session comes back as its log has it.
-        """
-        for pause in (0.05, 0.5, None):
-            try:
-                await self._append(*events)
-                return
-            except StoreError:
-                if pause is None:
-                    await self.let_go()
-                    raise
-                await asyncio.sleep(pause)
-            except BaseException:
-                await self.let_go()
-                raise
-
-    async def _blob(self, name: str) -> bytes:
-        data = await self._store.get_blob(name)
-        if data is None:
-            raise SessionLost(f"its log refers to {name}, which the store does not have")
-        return data
 
     async def _result_of(self, done: DoneCell) -> dict[str, Any]:
         if done.result is not None:
             return done.result
-        value: dict[str, Any] = json.loads(await self._blob(done.blob))
+        value: dict[str, Any] = json.loads(await self._log.blob(done.blob))
         return value
 
     def _seed_of(self, context: str) -> int:
@@ -605,9 +446,6 @@ class Session:
 
     def _used(self) -> None:
         self.last_used = time.monotonic()
-
-
-NO_CHANGE = NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": []})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -654,19 +492,6 @@ def _as_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _parts(files: Sequence[Any]) -> list[list[Any]]:
-    """Divides what is told of files into what events can hold."""
-    parts: list[list[Any]] = []
-    size = 0
-    for one in files:
-        size += len(json.dumps(one))
-        if not parts or len(parts[-1]) == AT_ONCE or size > AT_ONCE_BYTES:
-            parts.append([])
-            size = len(json.dumps(one))
-        parts[-1].append(one)
-    return parts
-
-
 def _is_kept_as_it_is(value: dict[str, Any]) -> bool:
     """Whether a log takes a result, which has what the code has made of it: half of a character, say."""
     try:
@@ -674,13 +499,3 @@ def _is_kept_as_it_is(value: dict[str, Any]) -> bool:
     except RefusedError:
         return False
     return True
-
-
-def _may_repeat(call: DoneCall) -> bool:
-    """Whether a call that may have been made can be made again: a fetch that changes nothing (RFC 9110, 9.2.1)."""
-    return call.name == "http_fetch" and call.arguments.get("method", "GET") in ("GET", "HEAD", "OPTIONS")
-
-
-async def _quietly(action: Awaitable[object]) -> None:
-    with contextlib.suppress(FileRefused):
-        await action
