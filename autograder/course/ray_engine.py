@@ -123,7 +123,7 @@ class RayEngine:
         """
         self.environment, self.seed = environment, seed or secrets.token_hex(16)
         self._ray, self._jobs = ray, jobs
-        self._terms = ray.put(Terms(accept_weak_isolation, _sections(config)))
+        self._terms = Terms(accept_weak_isolation, _sections(config))
         self._parcels: dict[str, Any] = {}
         # Without limit: it may take as many nodes as the cluster loses.
         self._task = ray.remote(grade_alone).options(num_cpus=1, max_retries=-1, name="grade")
