@@ -4,7 +4,6 @@ Nothing of the course lies on that machine, so an exercise is sent whole, as byt
 """
 
 import pickle
-import signal
 import socket
 import subprocess
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 from traitlets.config import Config
 
 from autograder.course import fingerprint
-from autograder.course.engines import device_lock
+from autograder.course.engines import alone_on_device
 from autograder.course.record import Environment
 from autograder.course.submissions import Submission
 from autograder.course.unit import Graded, Unit, grade_unit
@@ -125,8 +124,6 @@ class Workplace:
             WeakIsolationError: A layer of the sandbox does not hold here.
             OSError: There is no room for the exercise.
         """
-        # A cluster's daemons block it, and so do all that they start; but a cell in a box is interrupted by it.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # in this thread, and in what it starts
         with self._changing:
             grader, environment, folder = self._started = self._started or self._start()
             if parcel.name not in self._exercises:
@@ -136,7 +133,7 @@ class Workplace:
         unit = Unit(exercise, release, "", job.submission, job.earlier, job.known, job.seed)
         graded: Graded | Exception
         try:
-            with self._turns, device_lock() if "device" in exercise.acceptance.needs else nullcontext():
+            with self._turns, alone_on_device() if "device" in exercise.acceptance.needs else nullcontext():
                 graded = grade_unit(grader, unit, Config(self._terms.config))
         except Exception as error:  # noqa: BLE001 - it is handed out, as by every engine
             graded = _sendable(error)

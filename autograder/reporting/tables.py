@@ -5,8 +5,9 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+from autograder.printable import one_line
 from autograder.reporting.model import ClassReport, Submission
-from autograder.reporting.names import one_line, page_name
+from autograder.reporting.names import page_name
 
 _FORMULA = re.compile(r"(^|;)(\s*)(?=[=+\-@＝＋－＠])")
 """A spreadsheet takes a cell that begins so for a formula. Some take a semicolon in a cell for the end of it."""

@@ -184,6 +184,11 @@ class ForkServer:
                 return zygote.children(recursive=True)
         return []
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, as far as this process has heard."""
+        return self._process.poll() is None
+
     def abort(self) -> None:
         """Ends all its boxes, from any thread: who asks one then hears of its death. `close` is still due."""
         with suppress(OSError):  # it is closed
