@@ -250,7 +250,7 @@ def test_what_the_judge_does_by_itself_is_not_the_students_time() -> None:
         def __init__(self) -> None:
             self.waits: list[float] = []
 
-        def send(self, message: dict[str, Any], blobs: Any = ()) -> None:
+        def send(self, message: dict[str, Any], blobs: Any) -> None:  # noqa: ARG002 - a box's
             self.asked = message["id"]
 
         def receive(self, timeout: float) -> tuple[dict[str, Any], list[bytes]]:
@@ -266,7 +266,9 @@ def test_what_the_judge_does_by_itself_is_not_the_students_time() -> None:
                 asker.ask("get", "x")
             time.sleep(0.2)  # the judge's own work
     assert 0.15 < line.waits[-1] < 0.25
-    with asker.deadline(0.1), pytest.raises(WorkerLost):
-        for _ in range(5):
+    with asker.deadline(0.1):
+        for _ in range(2):
             with suppress(AnswerRefused):
                 asker.ask("get", "x")
+        with pytest.raises(WorkerLost):
+            asker.ask("get", "x")

@@ -592,9 +592,9 @@ def test_another_key_is_refused_and_grades_nobody_twice(
 class Leaning(StandIn):
     """Grades the work lower when its first criteria are not run."""
 
-    def grade(self, *rest: Any, known: Any, **more: Any) -> Any:
-        grade = super().grade(*rest, known=known, **more)
-        if not known:
+    def grade(self, *rest: Any, **more: Any) -> Any:
+        grade = super().grade(*rest, **more)
+        if not more["known"]:
             return grade
         last = dataclasses.replace(grade.verdicts[-1], state="failed", fraction=0.0, points=0.0)
         return dataclasses.replace(grade, verdicts=[*grade.verdicts[:-1], last])
