@@ -156,7 +156,8 @@ class Grader:
                     earlier=earlier,
                 )
             }
-        verdicts = [with_points(found.get(one.id) or known[one.id], points[one.id]) for one in wanted]
+        judged = {**known, **found}
+        verdicts = [with_points(judged[one.id], points[one.id]) for one in wanted if one.id in judged]
         write_verdicts(notebook, verdicts)
         if self.weak_isolation:
             _write_weakness(notebook, self.weak_isolation)

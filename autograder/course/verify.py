@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from autograder.course.record import Record
 from autograder.course.records import Records, notebook_digest
-from autograder.course.scores import GradeRow, Scores, rows_of, submissions_in
 from autograder.course.signing import Key
 from autograder.exercises import Exercise
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from autograder.course.scores import GradeRow, Scores
 
 Kind = Literal[
     "no record",
@@ -87,6 +88,7 @@ def verify(exercises: Sequence[Exercise], key: Key, *, others: bool = True) -> V
     """
     from autograder.course.config import course_directory, load_config
     from autograder.course.gradebook import open_gradebook
+    from autograder.course.scores import Scores
 
     root = exercises[0].root
     coursedir = course_directory(root)
@@ -143,13 +145,17 @@ def _chain(records: Records, key: Key) -> tuple[int, list[Finding]]:
 class _Book:
     """What the gradebook has."""
 
-    def __init__(self, gradebook: Any, scores: Scores) -> None:
+    def __init__(self, gradebook: Any, scores: "Scores") -> None:
+        from autograder.course.scores import submissions_in
+
         self._gradebook, self._scores = gradebook, scores
         self.assignments: set[str] = {assignment.name for assignment in gradebook.assignments}
         self._entries = {name: submissions_in(gradebook, name) for name in self.assignments}
 
-    def rows(self, name: str) -> dict[str, list[GradeRow]]:
+    def rows(self, name: str) -> "dict[str, list[GradeRow]]":
         """Returns graded cells of an assignment, by student."""
+        from autograder.course.scores import rows_of
+
         found: dict[str, list[GradeRow]] = {}
         for row in rows_of(self._gradebook, name):
             found.setdefault(row.student, []).append(row)
@@ -165,7 +171,7 @@ class _Book:
 
 
 def _findings(
-    record: Record | None, rows: Sequence[GradeRow], exercise: Exercise | None, key: Key
+    record: Record | None, rows: "Sequence[GradeRow]", exercise: Exercise | None, key: Key
 ) -> Iterator[tuple[Kind, str]]:
     """Holds the scores of a submission against its record."""
     if record is None:
