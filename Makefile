@@ -29,7 +29,7 @@ lab: setup ## Set up, then open JupyterLab on the first chapter (PORT=8888)
 	  --LabApp.default_url=/lab/tree/chapters/ch01_agent_sandbox.ipynb
 
 test: lint ## Set up, then check everything: lint and tests (PYTEST_ARGS=…)
-	@$(IN_VENV) pytest --numprocesses=2 --dist=loadfile $(PYTEST_ARGS)
+	@$(IN_VENV) pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup ## Check style and types of modules and notebooks
 	@$(IN_VENV) ruff check $(LINTED)

@@ -58,12 +58,14 @@ class Failed(CriterionEnded):
     Attributes:
         message: What was expected and what came.
         hint: What mistake looks like that; may be empty.
+        timed: Whether it took too long for something: on another day it may not.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, timed: bool = False) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.timed = timed
 
 
 class NotRun(CriterionEnded):
@@ -120,7 +122,12 @@ def criterion(
 
 
 class Work:
-    """A student's work: what their notebook has defined, in a process that only answers questions."""
+    """A student's work: what their notebook has defined, in a process that only answers questions.
+
+    Attributes:
+        exchanges: The last questions, with their answers.
+        asked_model: Whether the language model was asked for.
+    """
 
     def __init__(self, asker: Asker, llm: Callable[[], LanguageModel], kernels: Kernels | None = None) -> None:
         """Takes who puts the questions, what gives the language model, and the notebook's kernels."""
@@ -128,6 +135,7 @@ class Work:
         self._llm = llm
         self._kernels = kernels
         self.exchanges: list[str] = []
+        self.asked_model = False
 
     def new(self, name: str, *arguments: Any, **keywords: Any) -> Proxy:
         """Calls something that the notebook defines, a class for one, and leaves the result in its process."""
@@ -168,7 +176,7 @@ class Work:
             looks = 0 if left else looks + 1
             if left and time.monotonic() > deadline:
                 more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
-                raise Failed(f"left behind: {', '.join(left[:LISTED])}{more}")
+                raise Failed(f"left behind: {', '.join(left[:LISTED])}{more}", timed=True)
             time.sleep(0.05)
 
     def llm(self) -> LanguageModel:
@@ -177,6 +185,7 @@ class Work:
         Raises:
             NotRun: vLLM or the weights are missing.
         """
+        self.asked_model = True
         return self._llm()
 
     def kernel(self, name: str) -> Kernel:
@@ -188,7 +197,7 @@ class Work:
         """
         if self._kernels is None:
             raise NotRun("kernels are cut out of a notebook, and there is none")
-        return self._kernels.get(name, self._asker.left, self._note)
+        return self._kernels.get(name, self._asker.left, self._note, self._asker.counting)
 
     def ask(
         self,

@@ -10,7 +10,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,10 @@ class Asker(ABC):
     def left(self) -> float:
         """Returns the seconds until the deadline; infinity where the deadline interrupts by itself."""
         return math.inf
+
+    def counting(self) -> AbstractContextManager[None]:
+        """Returns a block that counts in the deadlines; what is asked counts in any case."""
+        return nullcontext()
 
     @abstractmethod
     def footprint(self) -> Footprint:
@@ -192,21 +196,31 @@ class BoxAsker(Asker):
         """Takes a `workbook.sandbox.isolation.server.Box` in which a notebook has been executed."""
         super().__init__()
         self._box = box
-        self._deadlines: list[float] = []
+        self._left: list[float] = []  # seconds of each deadline that is open
         self.lost = ""  # why it cannot be asked any more
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
-        """See Asker."""
-        self._deadlines.append(time.monotonic() + seconds)
+        """See Asker. What the judge does by itself between two questions does not count: it is not the student's."""
+        self._left.append(seconds)
         try:
             yield
         finally:
-            self._deadlines.pop()
+            self._left.pop()
 
     def left(self) -> float:
         """See Asker."""
-        return min(self._deadlines) - time.monotonic()
+        return min(self._left)
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """See Asker."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            took = time.monotonic() - began
+            self._left = [left - took for left in self._left]
 
     def _exchange(self, message: dict[str, Any], blobs: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         from workbook.sandbox.isolation.channel import ChannelClosed, ChannelError
@@ -217,12 +231,14 @@ class BoxAsker(Asker):
         try:
             self._box.send(message, blobs)
             while True:
-                left = self.left()
-                if left <= 0:
-                    raise TimeoutError
-                answer, found = self._box.receive(left)
+                with self.counting():
+                    if self.left() <= 0:
+                        raise TimeoutError
+                    answer, found = self._box.receive(self.left())
                 if "callback" in answer:
-                    self._box.send(*self.answer_callback(answer, found))
+                    with self.counting():  # a student's code may call it for ever
+                        reply = self.answer_callback(answer, found)
+                    self._box.send(*reply)
                 elif answer.get("id") == message["id"]:
                     return answer, found
                 elif "message" not in answer:  # what is printed meanwhile comes as a kernel's message

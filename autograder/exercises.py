@@ -1,6 +1,5 @@
 """An exercise: a folder in `solutions/` with its notebook, its criteria, and answers that must pass or fail."""
 
-import importlib.util
 import re
 import sys
 from collections.abc import Sequence
@@ -32,12 +31,14 @@ class Acceptance:
         preload: Modules that are imported before a worker is forked (`PRELOAD`), since the exercise uses them.
         needs: What there is only one of (`NEEDS`): "device" where its criteria measure on the machine's device, so that
             one submission at a time is graded there; "model" where they ask the language model.
+        source: The text that was executed.
     """
 
     criteria: dict[str, Criterion]
     hides: tuple[str, ...]
     preload: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,24 +139,19 @@ def load_acceptance(path: Path) -> Acceptance:
     if not path.is_file():
         raise ExerciseError(f"{path} is missing: it holds the exercise's criteria")
     name = f"acceptance_of_{path.parent.name}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ExerciseError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses in it look their module up
-    writes = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # the folder is released, and read by others
     try:
-        spec.loader.exec_module(module)
+        source = path.read_text(encoding="utf-8")  # once: what is executed is what its digest is of
+        exec(compile(source, str(path), "exec"), vars(module))  # noqa: S102 - our own
     except Exception as error:
         del sys.modules[name]
         raise ExerciseError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    finally:
-        sys.dont_write_bytecode = writes
-    return _acceptance(module, path)
+    return _acceptance(module, path, source)
 
 
-def _acceptance(module: ModuleType, path: Path) -> Acceptance:
+def _acceptance(module: ModuleType, path: Path, source: str) -> Acceptance:
     found = [value for value in vars(module).values() if isinstance(value, Criterion)]
     criteria = {criterion.id: criterion for criterion in found}
     if not criteria:
@@ -163,7 +159,7 @@ def _acceptance(module: ModuleType, path: Path) -> Acceptance:
     needs = _names(module, "NEEDS", path)
     if unknown := set(needs) - set(NEEDS):
         raise ExerciseError(f"{path}: NEEDS knows {' and '.join(NEEDS)}, not {', '.join(sorted(unknown))}")
-    return Acceptance(criteria, _names(module, "HIDES", path), _names(module, "PRELOAD", path), needs)
+    return Acceptance(criteria, _names(module, "HIDES", path), _names(module, "PRELOAD", path), needs, source)
 
 
 def _names(module: ModuleType, constant: str, path: Path) -> tuple[str, ...]:

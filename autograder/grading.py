@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CELL_TIMEOUT = 60  # seconds, of a cell of a submission
 
+MOST_INCIDENTS = 20
+
 NOTEBOOK_TIMEOUT = 300  # seconds, of all of its cells together; they are executed again for each failed criterion
 
 
@@ -65,16 +67,6 @@ class Grade:
         """Returns whether every criterion was run and is met."""
         return all(verdict.state == "passed" for verdict in self.verdicts)
 
-    @property
-    def repeatable(self) -> bool:
-        """Returns whether the same work would be graded the same again: no time limit or lost process had a say."""
-        return not self.late_cell and all(map(is_repeatable, self.verdicts))
-
-
-def is_repeatable(verdict: Verdict) -> bool:
-    """Returns whether a verdict comes from what was asked alone, and not from the time or the machine."""
-    return verdict.state != "not run" and not verdict.broke and not verdict.cut_short
-
 
 class Grader:
     """Grades submissions of any exercises. A context manager; threads may share it.
@@ -111,6 +103,7 @@ class Grader:
         self._bench = BoxBench(filtered=self._filtered)
         self._servers: dict[str, ForkServer] = {}
         self._starting = threading.Lock()
+        self._aborted = False
 
     def grade(
         self,
@@ -163,7 +156,8 @@ class Grader:
                     earlier=earlier,
                 )
             }
-        verdicts = [with_points(found.get(one.id) or known[one.id], points[one.id]) for one in wanted]
+        judged = {**known, **found}
+        verdicts = [with_points(judged[one.id], points[one.id]) for one in wanted if one.id in judged]
         write_verdicts(notebook, verdicts)
         if self.weak_isolation:
             _write_weakness(notebook, self.weak_isolation)
@@ -178,7 +172,7 @@ class Grader:
             weak_isolation=self.weak_isolation,
             stages=stages.rounded(),
             memory=workers.memory,
-            incidents=list(dict.fromkeys([*workers.incidents, *died])),
+            incidents=list(dict.fromkeys([*workers.incidents, *died]))[:MOST_INCIDENTS],
             executed=list(found),
             late_cell=workers.late_cell,
         )
@@ -203,10 +197,13 @@ class Grader:
     def _server(self, exercise: Exercise) -> "ForkServer":
         from autograder.check import IN_WORKER
         from autograder.library import worker_library
-        from workbook.sandbox.isolation.server import ForkServer
+        from workbook.sandbox.isolation.server import ForkServer, IsolationError
 
         with self._starting:
-            if exercise.name not in self._servers:
+            found = self._servers.get(exercise.name)
+            if found is not None and not found.alive:  # the kernel may have ended it for want of memory
+                self._servers.pop(exercise.name).close()
+            if exercise.name not in self._servers and not self._aborted:
                 self._servers[exercise.name] = ForkServer(
                     "autograder.worker",
                     library=worker_library(exercise.acceptance.hides),
@@ -214,6 +211,10 @@ class Grader:
                     environment={IN_WORKER: "1"},
                     filtered=self._filtered,
                 )
+            if self._aborted:
+                for server in self._servers.values():
+                    server.abort()
+                raise IsolationError("the grader was ended")
             return self._servers[exercise.name]
 
     def left_running(self) -> list[str]:
@@ -228,8 +229,9 @@ class Grader:
     def abort(self) -> None:
         """Ends all boxes and the language model at once: grades that are under way in other threads end in errors.
 
-        To be followed by `close`, when they have ended.
+        To be followed by `close`, when they have ended. Nothing can be graded any more.
         """
+        self._aborted = True  # a server that is being started is ended when it is there
         for server in self._all_servers():
             server.abort()
         self._model.close()
@@ -321,7 +323,8 @@ class _Workers:
         if execution.died:
             self._died = f"the process that ran the notebook died: {execution.died}"
             self.incidents.append(self._died)
-        self.incidents += [f"cell {run.index + 1}: {run.reason}" for run in execution.cells if run.error == MALFORMED]
+        broken = [run for run in execution.cells if run.error == MALFORMED and run.reason]  # others name theirs so, too
+        self.incidents += [f"cell {run.index + 1}: {run.reason}" for run in broken]
         self.late_cell = self.late_cell or any(run.error == TIMED_OUT for run in execution.cells)
         return box
 

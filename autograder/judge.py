@@ -36,7 +36,8 @@ class Verdict:
         hint: what to think about, the next of the criterion's ladder; empty where it passed.
         evidence: the last questions that were asked, with their answers; empty where it passed.
         broke: whether the criterion itself raised an exception. It did not pass, and its author should look at it.
-        cut_short: whether a time limit or the end of a process ended it: another time it may come out otherwise.
+        cut_short: whether a time limit or the end of a process decided it: another time it may come out otherwise.
+        asked_model: whether the language model had a say in it, whose replies depend on what else it is asked.
         attempts: how many submissions in a row have failed it, with this one; 0 where it passed or was not run.
         seconds: how long it took.
     """
@@ -52,8 +53,14 @@ class Verdict:
     evidence: tuple[str, ...] = ()
     broke: bool = False
     cut_short: bool = False
+    asked_model: bool = False
     attempts: int = 0
     seconds: float = 0.0
+
+
+def is_repeatable(verdict: Verdict) -> bool:
+    """Returns whether a verdict comes from what was asked alone, and not from the time, the machine or the model."""
+    return verdict.state != "not run" and not (verdict.broke or verdict.cut_short or verdict.asked_model)
 
 
 def rng_for(seed: str, criterion: Criterion) -> random.Random:
@@ -93,6 +100,7 @@ def run_criterion(
             mistake=_readable(mistake),
             evidence=tuple(map(_readable, work.exchanges)) if failed else (),
             seconds=round(time.monotonic() - began, 3),
+            asked_model=work.asked_model,
             **more,
         )
         return with_hint(found, criterion, earlier)
@@ -101,7 +109,7 @@ def run_criterion(
         with asker.deadline(criterion.seconds):
             fraction = _fraction(criterion.run(work, rng_for(seed, criterion)))
     except Failed as failed:
-        return verdict("failed", message=failed.message, mistake=failed.hint)
+        return verdict("failed", message=failed.message, mistake=failed.hint, cut_short=failed.timed)
     except NotRun as reason:
         return verdict("not run", message=str(reason))
     except AnswerRaised as error:

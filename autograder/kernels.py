@@ -6,6 +6,7 @@ the run: the interpreter accepts what the compiler rejects, and what the compile
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ RUN_ARCH = 80
 
 LONGEST = 3600.0
 """Seconds that a question may take where the deadline interrupts by itself."""
+
+Counting = Callable[[], AbstractContextManager[None]]
 
 _TYPES = {
     "bool": "i1",
@@ -67,19 +70,22 @@ class Kernels:
     def _cells(self) -> Cells:
         return Cells(self._sources)
 
-    def get(self, name: str, left: Callable[[], float], note: Callable[[str, str], None]) -> "Kernel":
+    def get(
+        self, name: str, left: Callable[[], float], note: Callable[[str, str], None], counting: Counting = nullcontext
+    ) -> "Kernel":
         """Cuts a kernel out.
 
         Args:
             name: Of the `@triton.jit` function.
             left: Gives the seconds that are left for what it is asked.
+            counting: Makes a block that is counted in them.
             note: Takes down what was asked, and what came.
 
         Raises:
             Failed: There is no such kernel, or it cannot be lifted.
         """
         try:
-            return Kernel(self._cells.lift(name), self._bench, left, note)
+            return Kernel(self._cells.lift(name), self._bench, left, note, counting)
         except Refused as error:
             raise Failed(str(error)) from error
 
@@ -97,10 +103,16 @@ class Kernel:
     """
 
     def __init__(
-        self, lifted: LiftedKernel, bench: KernelBench, left: Callable[[], float], note: Callable[[str, str], None]
+        self,
+        lifted: LiftedKernel,
+        bench: KernelBench,
+        left: Callable[[], float],
+        note: Callable[[str, str], None],
+        counting: Counting = nullcontext,
     ) -> None:
         self.name, self.text, self.sha256 = lifted.name, lifted.text, lifted.sha256
         self._lifted, self._bench, self._left, self._note = lifted, bench, left, note
+        self._counting = counting
         self._cubins: dict[str, Cubin] = {}
 
     def compile(self, arch: int, *arguments: Any, num_warps: int = 4, num_stages: int = 3, **keywords: Any) -> Cubin:
@@ -199,7 +211,9 @@ class Kernel:
 
     def _ask(self, question: dict[str, Any], blobs: list[bytes], *, interpret: bool, asked: str, wrong: str) -> Any:
         try:
-            answer, found = self._bench.ask(question, blobs, interpret=interpret, seconds=min(self._left(), LONGEST))
+            with self._counting():
+                seconds = min(self._left(), LONGEST)
+                answer, found = self._bench.ask(question, blobs, interpret=interpret, seconds=seconds)
         except Exception as error:
             self._note(asked, str(error))
             raise

@@ -16,6 +16,7 @@ class LanguageModel:
         self._lock = threading.Lock()
         self._llm: LLM | None = None
         self._reason = ""
+        self._closed = False
 
     def get(self) -> "LanguageModel":
         """Returns this model; starts its server where none runs.
@@ -53,8 +54,8 @@ class LanguageModel:
         from workbook.model_store import ModelError
 
         with self._lock:
-            if self._reason:
-                raise NotRun(self._reason)
+            if self._reason or self._closed:
+                raise NotRun(self._reason or "the grader was ended")
             if self._llm is None:
                 try:
                     self._llm = serving.serve()
@@ -64,7 +65,8 @@ class LanguageModel:
             return self._llm
 
     def close(self) -> None:
-        """Ends the server, if it runs."""
+        """Ends the server, if it runs. None is started after that."""
+        self._closed = True
         with self._lock:
             if self._llm is not None:
                 self._llm.close()

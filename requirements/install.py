@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # What an environment takes (with pip's cache of the downloads), and what pip needs in the temporary folder.
-ENVIRONMENT_GB = {"cpu": 6.5, "gpu": 18.0}
+ENVIRONMENT_GB = {"cpu": 6.9, "gpu": 18.4}
 TEMPORARY_GB = {"cpu": 1.2, "gpu": 5.0}
 
 VLLM_LOST = "vLLM; notebooks use transformers instead, and say what is lost by that"

@@ -59,6 +59,7 @@ def grade(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Grades submissions."""
+    from autograder.course.fingerprint import StaleProcessError
     from autograder.course.grade_submissions import NoSubmissionError
     from autograder.course.gradebook import GradebookError
     from autograder.course.ledger import NoPlaceError
@@ -89,6 +90,7 @@ def grade(
         RecordsError,
         NoPlaceError,
         KeyFileError,
+        StaleProcessError,
         WeakIsolationError,
         ClusterError,
         ExerciseError,

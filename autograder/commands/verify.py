@@ -43,9 +43,10 @@ def verify(
 
     try:
         exercises = select_exercises([exercise] if exercise else [], root())
-        if not (exercises[0].root / FILE).exists():
-            end(f"there is no {FILE} in {exercises[0].root}: no grade has a record; `autograder grade` makes them", 1)
-        report = look(exercises, load_key())
+        for file in (FILE, "gradebook.db"):
+            if not (exercises[0].root / file).exists():
+                end(f"there is no {file} in {exercises[0].root}: nothing is graded yet; `autograder grade` does it", 1)
+        report = look(exercises, load_key(), others=exercise is None)
     except UnknownNameError as error:
         end(str(error), 2)
     except (GradebookError, RecordsError, KeyFileError, ExerciseError, NotebookError, OSError) as error:
@@ -59,5 +60,6 @@ def verify(
             output.print()
         unsupported = {(one.exercise, one.student) for one in report.findings if one.kind != "another submission"}
         said = f"{len(unsupported)} of {report.grades} grades are not supported" if unsupported else "all are supported"
-        output.print(f"{report.grades} grades, key {report.key}: {said}", markup=False, highlight=False)
+        line = f"{report.grades} grades, {report.records} records, key {report.key}: {said}"
+        output.print(line, markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if report.holds else 1)

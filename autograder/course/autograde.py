@@ -15,6 +15,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Integer
 
 from autograder.course.config import students_of
+from autograder.course.fingerprint import StaleProcessError
 from autograder.course.gradebook import GradebookError
 from autograder.course.ledger import NoPlaceError
 from autograder.course.records import RecordsError
@@ -30,6 +31,7 @@ _REFUSALS = (
     RecordsError,
     NoPlaceError,
     KeyFileError,
+    StaleProcessError,
     WeakIsolationError,
     ExerciseError,
     NotebookError,

@@ -2,13 +2,14 @@
 
 import getpass
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from autograder.course.record import Environment
 from autograder.course.unit import Graded, Unit, grade_unit
@@ -23,18 +24,16 @@ class Engine(Protocol):
 
     Attributes:
         environment: In which it grades.
-        seed: Of the inputs of units that have none of their own.
     """
 
     environment: Environment
-    seed: str
 
     def run(self, units: Iterable[Unit], on_start: Callable[[Unit], None]) -> Iterator[Outcome]:
         """Yields what came of each unit, in the order in which they end; an error that is no submission's fault, too.
 
         Args:
             units: Are taken a few ahead, so that they may be made as they are needed.
-            on_start: Is called with a unit when it is taken up.
+            on_start: Is called with a unit when it is taken up, in whatever thread.
         """
 
     def stop(self) -> None:
@@ -49,9 +48,10 @@ class LocalEngine:
 
     def __init__(self, grader: Grader, environment: Environment, *, jobs: int, config: Any = None) -> None:
         """Takes the grader, its environment, how many units are graded at a time, and nbgrader's configuration."""
-        self.environment, self.seed = environment, grader.seed
+        self.environment = environment
         self._grader, self._jobs, self._config = grader, jobs, config
         self._pool = ThreadPoolExecutor(jobs, thread_name_prefix="grader")
+        self._stopped = threading.Event()
 
     def run(self, units: Iterable[Unit], on_start: Callable[[Unit], None]) -> Iterator[Outcome]:
         """See Engine."""
@@ -60,8 +60,7 @@ class LocalEngine:
         while True:
             # One more than can run, so that no thread waits for this one.
             while len(running) <= self._jobs and (unit := next(source, None)) is not None:
-                on_start(unit)
-                running[self._pool.submit(self._grade, unit)] = unit
+                running[self._pool.submit(self._grade, unit, on_start)] = unit
             if not running:
                 return
             current = {unit.exercise.name for unit in running.values()}
@@ -79,11 +78,14 @@ class LocalEngine:
 
     def stop(self) -> None:
         """See Engine."""
+        self._stopped.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._grader.abort()
+        self._pool.shutdown()
 
-    def _grade(self, unit: Unit) -> Graded:
-        with device_lock() if "device" in unit.exercise.acceptance.needs else nullcontext():
+    def _grade(self, unit: Unit, on_start: Callable[[Unit], None]) -> Graded:
+        on_start(unit)
+        with alone_on_device(self._stopped) if "device" in unit.exercise.acceptance.needs else nullcontext():
             return grade_unit(self._grader, unit, self._config)
 
     def __enter__(self) -> "LocalEngine":
@@ -96,5 +98,28 @@ class LocalEngine:
 
 
 def device_lock() -> FileLock:
-    """Returns the lock of this machine's device: what measures on it must be alone, also among several graders."""
+    """Returns the lock of this machine's device."""
     return FileLock(Path(tempfile.gettempdir(), f"workbook-device-{getpass.getuser()}.lock"), thread_local=False)
+
+
+@contextmanager
+def alone_on_device(stopped: threading.Event | None = None) -> Iterator[None]:
+    """Has this machine's device alone in the block, also among several graders.
+
+    Args:
+        stopped: Ends the waiting when it is set.
+
+    Raises:
+        InterruptedError: It was.
+    """
+    lock = device_lock()
+    while True:
+        if stopped is not None and stopped.is_set():
+            raise InterruptedError("the grader was ended while it waited for the device")
+        with suppress(Timeout):
+            lock.acquire(timeout=0.5)
+            break
+    try:
+        yield
+    finally:
+        lock.release()

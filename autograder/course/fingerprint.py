@@ -38,28 +38,37 @@ class Fingerprint:
 
     def fits(self, record: Record) -> bool:
         """Returns whether a record was made by just this."""
-        return record.release_sha256 == self.release and record.criteria_sha256 == self.criteria
+        found = (record.exercise, record.release_sha256, record.criteria_sha256)
+        return found == (self.exercise, self.release, self.criteria)
 
 
-def fingerprint(exercise: Exercise, release: Any) -> Fingerprint:
+def fingerprint(exercise: Exercise, release: Any, config: Any = None) -> Fingerprint:
     """Returns what an exercise is graded by.
 
     Args:
         exercise: The exercise.
         release: Its released notebook.
+        config: nbgrader's, of which LimitOutput has a say in graded notebooks.
     """
     import nbformat
 
-    text = nbformat.writes(release)
-    beside = {
-        path.relative_to(exercise.released).as_posix(): _digest(path.read_bytes())
-        for path in sorted(exercise.released.rglob("*"))
-        if path.is_file() and path.name not in (f"{exercise.name}.ipynb", "acceptance.py")
-        if not {"__pycache__", ".ipynb_checkpoints"} & set(path.parts)
+    shown = dict((config or {}).get("LimitOutput", {}))
+    acceptance = exercise.acceptance
+    criteria = criteria_digests(acceptance.source, acceptance.criteria, _digest(_beside(exercise)))
+    return Fingerprint(exercise.name, _digest(nbformat.writes(release), exercise.points, repr(shown)), criteria)
+
+
+def _beside(exercise: Exercise) -> dict[str, str]:
+    """Returns digests of what criteria may read or import: files of the exercise, and modules of the course."""
+    left_out = {"__pycache__", ".ipynb_checkpoints", "wrong", "right"}
+    own = {f"{exercise.name}.ipynb", f"{exercise.name}.py", "acceptance.py"}
+    inside = [path for folder in (exercise.folder, exercise.released) for path in folder.rglob("*")]
+    inside = [path for path in inside if path.name not in own and not left_out & set(path.parts)]
+    return {
+        path.relative_to(exercise.root).as_posix(): _digest(path.read_bytes())
+        for path in sorted([*inside, *exercise.folder.parent.glob("*.py")])
+        if path.is_file()
     }
-    acceptance = (exercise.folder / "acceptance.py").read_text(encoding="utf-8")
-    criteria = criteria_digests(acceptance, exercise.acceptance.criteria, _digest(beside))
-    return Fingerprint(exercise.name, _digest(text), criteria)
 
 
 def criteria_digests(acceptance: str, criteria: Iterable[str], beside: str = "") -> dict[str, str]:
@@ -108,11 +117,22 @@ def _closed(names: set[str], named_by: dict[str, set[str]]) -> set[str]:
     return found
 
 
+class StaleProcessError(Exception):
+    """This process holds other code than the disk does. It must be started anew."""
+
+
 def environment(weak_isolation: Sequence[str]) -> Environment:
-    """Returns what a grade depends on here, besides the submission and the exercise."""
+    """Returns what a grade depends on here, besides the submission and the exercise.
+
+    Raises:
+        StaleProcessError: Code or packages were changed since this process has imported them.
+    """
     from workbook import device
 
     machine = device.detect()
+    if (now := (_code(), _installed())) != _AT_IMPORT:
+        what = "packages have" if now[0] == _AT_IMPORT[0] else "the autograder or the workbook has"
+        raise StaleProcessError(f"{what} changed since this process began: start it anew (JupyterLab, if that is it)")
     code = _digest(*_code())
     python = f"{platform.python_implementation()} {platform.python_version()}"
     name = machine.gpus[0].name if machine.gpus else "cpu"
@@ -148,3 +168,7 @@ def _code() -> list[str]:
 def _digest(*parts: Any) -> str:
     data = (part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode() for part in parts)
     return hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in data)).hexdigest()
+
+
+_AT_IMPORT = (_code(), _installed())
+"""What this process has imported, or will: a server that lives on must not say of its old code that it is the new."""

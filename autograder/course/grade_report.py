@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from autograder.judge import Verdict
+from autograder.printable import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,10 +104,10 @@ def table(report: GradeReport) -> "Table":
         style = "" if graded else "red"
         lines.add_row(
             grade.exercise,
-            Text(grade.student),
+            Text(one_line(grade.student)),
             f"{grade.points:g}" if graded else "–",
             f"{grade.max_points:g}" if graded else "–",
-            Text(grade.first_failed, style),
+            Text(one_line(grade.first_failed), style),
             f"{grade.seconds:.1f}" if grade.state == "graded" else grade.state,
         )
     return lines

@@ -1,7 +1,10 @@
 """Grades the submissions in a course's `submitted/<student>/<exercise>/`: plans, has an engine work, keeps grades."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from autograder.course.record import Record
 from autograder.course.records import RecordsError
 from autograder.course.submissions import Submission, read_submission
 from autograder.course.unit import Graded, Unit, finish
-from autograder.exercises import Exercise
-from autograder.grading import Grade, is_repeatable, with_points, write_verdicts
-from autograder.judge import Verdict, with_hint
+from autograder.exercises import Exercise, ExerciseError, is_judged
+from autograder.grading import Grade, with_points, write_verdicts
+from autograder.judge import Verdict, is_repeatable, with_hint
+from autograder.printable import is_text
 
 
 class NoSubmissionError(LookupError):
@@ -88,11 +92,12 @@ def grade_submissions(
     try:
         with run.ledger:
             run.prepare()
-            for unit, came in engine.run(run.units(), lambda unit: on_start(unit.exercise.name, unit.student)):
+            for unit, came in engine.run(run, lambda unit: on_start(unit.exercise.name, unit.student)):
                 run.take(unit, came)
     except KeyboardInterrupt:
         interrupted = True
-        engine.stop()
+        with _deaf():
+            engine.stop()
     order = {(exercise.name, student): number for number, (exercise, student) in enumerate(pairs)}
     grades = sorted(run.grades, key=lambda grade: order[grade.exercise, grade.student])
     return GradeReport(
@@ -129,6 +134,7 @@ class _Run:
         self._by: dict[str, Fingerprint] = {}
         self._pairs, self._engine, self._force, self._seed, self._on_grade = pairs, engine, force, seed, on_grade
         self._before: dict[tuple[str, str], Record | None] = {}  # of what is being graded
+        self._planned, self._once_more = self._units(), list[Unit]()
         self.ledger = Ledger(self._coursedir, self._config, load_key(make=True))
         self.grades: list[SubmissionGrade] = []
 
@@ -139,10 +145,17 @@ class _Run:
         for name, exercise in self._exercises.items():
             self.ledger.register(exercise)
             self._releases[name] = read_release(exercise)
-            self._by[name] = fingerprint(exercise, self._releases[name])
+            self._by[name] = fingerprint(exercise, self._releases[name], self._config)
+            _check_points(exercise, self._releases[name])
 
-    def units(self) -> Iterator[Unit]:
-        """Yields what is to be graded; all else is dealt with meanwhile."""
+    def __iter__(self) -> Iterator[Unit]:
+        return self
+
+    def __next__(self) -> Unit:
+        """Returns what is to be graded next; all else is dealt with meanwhile. After the end there may be more."""
+        return self._once_more.pop() if self._once_more else next(self._planned)
+
+    def _units(self) -> Iterator[Unit]:
         for exercise, student in self._pairs:
             began = time.monotonic()
             try:
@@ -157,6 +170,8 @@ class _Run:
 
     def _plan(self, exercise: Exercise, student: str, began: float) -> Unit | None:
         """Returns what is to be done for a submission; None where nothing is, or where that is done already."""
+        if not is_text(student):
+            raise ValueError("the name of its folder is no text in UTF-8: rename it")
         folder = Path(self._coursedir.format_path(self._coursedir.submitted_directory, student, exercise.name))
         submission = read_submission(folder, exercise.name)
         by, last = self._by[exercise.name], self.ledger.last(exercise.name, student)
@@ -175,9 +190,8 @@ class _Run:
                 self.ledger.enter(last.record, submission, notebook)
                 self._add(replace(_grade_of(last.record, "from an earlier result"), seconds=_since(began)))
                 return None
-        key = by.key(submission.digest, self._engine.environment)
-        if found := self.ledger.find(key, self._seed):
-            graded = _again(*found, exercise, earlier)
+        if found := self.ledger.find(submission.digest, by, self._engine.environment, self._seed):
+            graded = _again(*found, exercise, earlier, self._config)
             self._keep(exercise.name, student, submission, graded, "from an earlier result", began)
             return None
         if before and same and self._seed in (None, before.seed):
@@ -214,12 +228,23 @@ class _Run:
         if isinstance(came, Exception):
             self._add(_not_graded(unit.exercise.name, unit.student, came, began))
             return
+        if unit.known and self._has_lost(unit, came):
+            # It may have leaned on what the criteria that were left out leave in the process.
+            self._once_more.append(replace(unit, known={}))
+            return
         try:
             self._keep(unit.exercise.name, unit.student, unit.submission, came, "graded", began - came.grade.seconds)
         except (RecordsError, NoPlaceError):  # the next one would fare alike
             raise
         except Exception as error:  # noqa: BLE001 - the next submission is another matter
             self._add(_not_graded(unit.exercise.name, unit.student, error, began))
+
+    def _has_lost(self, unit: Unit, came: Graded) -> bool:
+        """Returns whether criteria that were run again, alone, give less than before."""
+        before = self._before.get((unit.exercise.name, unit.student))
+        fractions = {verdict.criterion: verdict.fraction for verdict in (before.verdicts if before else [])}
+        again = [verdict for verdict in came.grade.verdicts if verdict.criterion in came.grade.executed]
+        return any(verdict.fraction < fractions.get(verdict.criterion, 0.0) for verdict in again)
 
     def _keep(
         self, exercise: str, student: str, submission: Submission, graded: Graded, state: Any, began: float
@@ -236,7 +261,7 @@ class _Run:
         self._on_grade(grade)
 
 
-def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[str, int]) -> Graded:
+def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[str, int], config: Any) -> Graded:
     """Makes a new grade of an earlier result: the verdicts are the same, the hints are this student's next."""
     from nbformat import v4
 
@@ -250,7 +275,7 @@ def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[s
     ]
     graded = v4.reads(notebook)
     write_verdicts(graded, verdicts)
-    finish(graded)
+    finish(graded, config)
     grade = Grade(
         exercise=record.exercise,
         points=sum(verdict.points for verdict in verdicts),
@@ -263,6 +288,34 @@ def _again(record: Record, notebook: str, exercise: Exercise, earlier: Mapping[s
         incidents=record.incidents,
     )
     return Graded(grade, v4.writes(graded), record.problems, record.stages)
+
+
+def _check_points(exercise: Exercise, release: Any) -> None:
+    """Refuses an exercise that was given other points since its release: the gradebook has those of the release.
+
+    Raises:
+        ExerciseError: It was.
+    """
+    released = {
+        cell.metadata["nbgrader"]["grade_id"]: float(cell.metadata["nbgrader"]["points"])
+        for cell in release.cells
+        if is_judged(cell)
+    }
+    if released != exercise.points:
+        raise ExerciseError(f"{exercise.name} has other points than its release: run `autograder release`")
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Lets a second Ctrl-C wait: what it would ask for is being done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _failures(record: Record | None, *, again: bool) -> dict[str, int]:

@@ -15,7 +15,15 @@ PATIENCE = 10  # seconds to wait for another program that writes
 
 
 class GradebookError(Exception):
-    """The gradebook cannot be used, or does not take an exercise. The message says what to do."""
+    """The gradebook cannot be used, or does not take something. The message says what to do.
+
+    Attributes:
+        for_all: Whether it takes nothing else either, as on a full disk.
+    """
+
+    def __init__(self, message: str, *, for_all: bool = False) -> None:
+        super().__init__(message)
+        self.for_all = for_all
 
 
 @contextmanager

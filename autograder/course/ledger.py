@@ -23,7 +23,7 @@ from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook
 from autograder.course.record import Environment, Record
 from autograder.course.records import Records, notebook_digest
 from autograder.course.scores import Scores
-from autograder.course.signing import Key
+from autograder.course.signing import VARIABLE, Key, KeyFileError
 from autograder.course.submissions import Submission
 from autograder.course.unit import Graded
 from autograder.exercises import Exercise
@@ -56,12 +56,14 @@ class Ledger:
         self._coursedir, self._config, self._key = coursedir, config, key
         self._root = Path(coursedir.root)
         self._scores_of: dict[str, dict[str, dict[str, float | None]]] = {}
+        self._unpunished: dict[str, set[str]] = {}
 
     def __enter__(self) -> Self:
         """Opens it.
 
         Raises:
             GradebookError: Another program is grading, or the gradebook cannot be used.
+            autograder.course.signing.KeyFileError: The records were signed with another key.
             autograder.course.records.RecordsError: The records cannot be used.
         """
         with ExitStack() as stack:
@@ -73,6 +75,7 @@ class Ledger:
                 ) from None
             stack.enter_context(lock)
             self._records = stack.enter_context(Records(self._root))
+            self._check_signer()
             self._gradebook = stack.enter_context(open_gradebook(self._coursedir))
             self._scores = Scores(self._gradebook, self._config)
             self._until_end = stack.pop_all()
@@ -82,6 +85,15 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._until_end.close()
+
+    def _check_signer(self) -> None:
+        """Refuses to go on with another key: it would take no record for one, and grade the class once more."""
+        last = self._records.last()
+        if last is not None and last.signer != self._key.fingerprint:
+            raise KeyFileError(
+                f"the records in {self._records.path} are signed with the key {last.signer}, and this is the key "
+                f"{self._key.fingerprint}: let {VARIABLE} name that one, or move the records away to begin anew"
+            )
 
     def register(self, exercise: Exercise) -> None:
         """Makes sure that the gradebook knows an exercise; see `autograder.course.gradebook.register`."""
@@ -96,8 +108,10 @@ class Ledger:
             return None
         if exercise not in self._scores_of:  # once: this program alone changes them from here on
             self._scores_of[exercise] = self._scores.of(exercise)
+            self._unpunished[exercise] = self._scores.with_another_penalty(exercise)
         scores = self._scores_of[exercise].get(student, {})
         entered = all(scores.get(verdict.criterion) == verdict.points for verdict in record.verdicts)
+        entered = entered and self._records.is_entered(record.number) and student not in self._unpunished[exercise]
         return Kept(record, entered and self._notebook_is_there(record))
 
     def _notebook_is_there(self, record: Record) -> bool:
@@ -107,18 +121,23 @@ class Ledger:
             return False
         return notebook_digest(data) == record.notebook_sha256
 
-    def find(self, key: str, seed: str | None) -> tuple[Record, str] | None:
-        """Returns a result that can be used again, with its graded notebook; None where there is none.
+    def find(
+        self, submission: str, by: Fingerprint, environment: Environment, seed: str | None
+    ) -> tuple[Record, str] | None:
+        """Returns the last result of equal work that can be used again, with its graded notebook; None for none.
 
         Args:
-            key: Of the result.
+            submission: The work's digest.
+            by: What it is to be graded by.
+            environment: Where.
             seed: Of its inputs; None for any.
         """
-        record = self._records.find(key)
-        if record is None or (seed and record.seed != seed) or not self._key.has_signed(record):
-            return None
-        notebook = self.notebook(record)
-        return None if notebook is None else (record, notebook)
+        for record in self._records.find(by.key(submission, environment)):
+            fits = by.fits(record) and record.submission_sha256 == submission and seed in (None, record.seed)
+            fits = fits and record.environment.sha256 == environment.sha256 and record.repeatable
+            if fits and self._key.has_signed(record) and (notebook := self.notebook(record)):
+                return record, notebook
+        return None
 
     def keep(
         self,
@@ -143,7 +162,7 @@ class Ledger:
             NoPlaceError: The disk is full, or cannot be written.
             OSError: The graded notebook could not be written.
         """
-        grade = graded.grade
+        grade, (last, previous) = graded.grade, self._records.tip()
         record = self._key.sign(
             Record(
                 student=student,
@@ -166,10 +185,11 @@ class Ledger:
                 memory=grade.memory,
                 executed=grade.executed,
                 late_cell=grade.late_cell,
+                number=last + 1,
+                previous_sha256=previous,
             )
         )
-        key = by.key(submission.digest, environment)
-        self._records.add(record, graded.notebook, key=key, repeatable=grade.repeatable)
+        self._records.add(record, graded.notebook, by.key(submission.digest, environment))
         self.enter(record, submission, graded.notebook)
         return record
 
@@ -186,12 +206,13 @@ class Ledger:
         try:
             self._write_folder(record, submission.files, notebook)
             self._scores.enter(record.exercise, record.student, v4.reads(notebook), submission.submitted)
+            self._records.mark_entered(record.number)
         except OSError as error:
             if error.errno not in _NO_PLACE:
                 raise
             raise NoPlaceError(f"{error.filename or self._root}: {error.strerror}: {_ADVICE}") from error
         except GradebookError as error:
-            if "disk" not in str(error):  # SQLite's: full, or an I/O error
+            if not error.for_all:
                 raise
             raise NoPlaceError(f"{error}: {_ADVICE}") from error
 

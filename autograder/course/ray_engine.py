@@ -8,7 +8,7 @@ import contextlib
 import logging
 import os
 import secrets
-import tempfile
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from typing import Any
 
 from autograder.course.engines import Outcome
 from autograder.course.record import Environment
-from autograder.course.remote import Came, Job, Parcel, Terms, Workplace, grade_alone
+from autograder.course.remote import Came, Job, Parcel, Terms, Workplace, grade_alone, vanishing_folder
 from autograder.course.unit import Graded, Unit
 
 _AHEAD = 2  # units under way for each processor of the cluster, so that none waits for this process
@@ -56,8 +56,11 @@ def cluster(address: str | None) -> Iterator[Any]:
             raise ClusterError(
                 "--engine ray needs the package ray, which is not installed: `pip install ray`, or `make setup`"
             ) from None
+        # Where the report goes, Ray would print whole logs when a node is lost.
+        stack.enter_context(contextlib.redirect_stdout(stack.enter_context(Path(os.devnull).open("w"))))
         stack.callback(ray.shutdown)
         try:
+            _knock(address)
             # Nodes look for modules in the folder that this is called in: they shall use those that are installed.
             with contextlib.chdir("/"):
                 ray.init(**options)
@@ -67,11 +70,18 @@ def cluster(address: str | None) -> Iterator[Any]:
         yield ray
 
 
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens: Ray would try for a quarter of an hour."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
 def _local_options(stack: ExitStack) -> dict[str, Any]:
     """Returns how Ray is started on this machine: nobody else can reach it, and nothing of it remains."""
     from workbook import hardware
 
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+    folder = stack.enter_context(vanishing_folder())
     for name, value in {
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # for Linux, too, it means that Ray listens on the loopback alone
         "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray keeps one in the home folder
@@ -82,7 +92,7 @@ def _local_options(stack: ExitStack) -> dict[str, Any]:
         "num_cpus": hardware.cores(),
         "include_dashboard": False,
         # Ray makes its folder everybody's, with its sockets in it; the one around it is its owner's.
-        "_temp_dir": str(Path(folder, "r")),
+        "_temp_dir": str(folder / "r"),
         # Else Ray gives way to whatever else runs here, while time limits go on, and kills judges for what boxes take.
         "_system_config": {"worker_niceness": 0, "memory_monitor_refresh_ms": 0},
     }
@@ -113,7 +123,7 @@ class RayEngine:
         """
         self.environment, self.seed = environment, seed or secrets.token_hex(16)
         self._ray, self._jobs = ray, jobs
-        self._terms = ray.put(Terms(accept_weak_isolation, _sections(config)))
+        self._terms = Terms(accept_weak_isolation, _sections(config))
         self._parcels: dict[str, Any] = {}
         # Without limit: it may take as many nodes as the cluster loses.
         self._task = ray.remote(grade_alone).options(num_cpus=1, max_retries=-1, name="grade")

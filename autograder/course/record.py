@@ -1,11 +1,11 @@
 """The record of a grade: what was graded, where and with which criteria, and what came of it."""
 
-import dataclasses
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from autograder.judge import Verdict
+from autograder.judge import Verdict, is_repeatable
 
 FORMAT = 1
 
@@ -62,6 +62,8 @@ class Record:
         memory: bytes that its largest box had at most; 0 where the machine does not tell.
         executed: the criteria that were run for it; the others' verdicts come from an earlier record.
         late_cell: whether a cell was stopped since it took too long.
+        number: of the record among all of the course: 1, 2, 3 and so on.
+        previous_sha256: of the record with the number before; empty for the first. So none can be taken or put back.
         signer: the fingerprint of the key that signed it.
         signature: of all the rest, in hexadecimal.
     """
@@ -86,6 +88,8 @@ class Record:
     memory: int
     executed: list[str]
     late_cell: bool = False
+    number: int = 0
+    previous_sha256: str = ""
     signer: str = ""
     signature: str = ""
     format: int = field(default=FORMAT)
@@ -94,6 +98,16 @@ class Record:
     def passed(self) -> bool:
         """Returns whether every criterion was run and is met."""
         return all(verdict.state == "passed" for verdict in self.verdicts)
+
+    @property
+    def repeatable(self) -> bool:
+        """Returns whether the same work would be graded the same again, and all of it was graded at once."""
+        whole = self.executed in ([], [verdict.criterion for verdict in self.verdicts])
+        return whole and not self.late_cell and all(map(is_repeatable, self.verdicts))
+
+    def sha256(self) -> str:
+        """Returns the digest of all of it, with the signature."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def signed_part(self) -> bytes:
         """Returns the bytes that the signature is of: canonical JSON of all but the signature."""
@@ -110,23 +124,15 @@ class Record:
         Raises:
             RecordError: It is something else, or of another version.
         """
+        import msgspec
+
         try:
-            found: dict[str, Any] = json.loads(text)
-            if found.get("format") != FORMAT:
-                raise RecordError(f"a record of format {found.get('format')}, not {FORMAT}")
-            verdicts = [_build(Verdict, {**one, "evidence": tuple(one["evidence"])}) for one in found["verdicts"]]
-            environment = _build(Environment, found["environment"])
-            record: Record = _build(cls, {**found, "verdicts": verdicts, "environment": environment})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RecordError(f"no record: {type(error).__name__}: {error}") from error
+            record = msgspec.json.decode(text, type=cls)
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+            raise RecordError(f"no record: {error}") from error
+        if record.format != FORMAT:
+            raise RecordError(f"a record of format {record.format}, not {FORMAT}")
         return record
-
-
-def _build(kind: Any, values: dict[str, Any]) -> Any:
-    names = {one.name for one in dataclasses.fields(kind)}
-    if unknown := values.keys() - names:
-        raise RecordError(f"unknown fields: {', '.join(sorted(unknown))}")
-    return kind(**values)
 
 
 def _canonical(value: Any) -> bytes:

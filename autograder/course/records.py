@@ -1,7 +1,8 @@
 """The records of a course, in one file, `records.db`: each grade that was ever given, and the notebooks that show them.
 
-Nothing is ever changed or removed in it. It is the cache of results too: equal work, graded by equal criteria in an
-equal environment, needs no second execution.
+No record is ever changed or removed; each is marked when it is in the gradebook. It is the cache of results too: equal
+work, graded by equal criteria in an equal environment, needs no second execution. What stands beside records serves to
+find them, and is believed in nothing: who reads one holds its signature, and what it says, against what is wanted.
 """
 
 import hashlib
@@ -26,11 +27,11 @@ CREATE TABLE IF NOT EXISTS record (
     exercise TEXT NOT NULL,
     student TEXT NOT NULL,
     key TEXT NOT NULL,
-    repeatable INTEGER NOT NULL,
-    record TEXT NOT NULL
+    record TEXT NOT NULL,
+    entered INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS of_student ON record (exercise, student, number);
-CREATE INDEX IF NOT EXISTS by_key ON record (key, number) WHERE repeatable;
+CREATE INDEX IF NOT EXISTS by_key ON record (key, number);
 """
 
 
@@ -61,14 +62,19 @@ class Records:
             self._database.close()
             raise
 
-    def add(self, record: Record, notebook: str, *, key: str, repeatable: bool) -> None:
+    def tip(self) -> tuple[int, str]:
+        """Returns the last record's number and digest; 0 and nothing where there is none."""
+        with self._errors():
+            row = self._database.execute("SELECT number, record FROM record ORDER BY number DESC LIMIT 1").fetchone()
+        return (row[0], hashlib.sha256(row[1].encode()).hexdigest()) if row else (0, "")
+
+    def add(self, record: Record, notebook: str, key: str) -> None:
         """Appends a record with the graded notebook, in one transaction.
 
         Args:
-            record: Signed.
+            record: Signed, with the number after the last.
             notebook: The graded notebook's text.
             key: Of the result, as `autograder.course.fingerprint` makes it.
-            repeatable: Whether the same work would be graded the same again.
         """
         compressed = zlib.compress(notebook.encode(), level=1)
         with self._errors():
@@ -78,8 +84,8 @@ class Records:
                     "INSERT OR IGNORE INTO notebook VALUES (?, ?)", (record.notebook_sha256, compressed)
                 )
                 self._database.execute(
-                    "INSERT INTO record (exercise, student, key, repeatable, record) VALUES (?, ?, ?, ?, ?)",
-                    (record.exercise, record.student, key, repeatable, record.to_json()),
+                    "INSERT INTO record (number, exercise, student, key, record) VALUES (?, ?, ?, ?, ?)",
+                    (record.number, record.exercise, record.student, key, record.to_json()),
                 )
                 self._database.execute("COMMIT")
             except BaseException:
@@ -87,25 +93,52 @@ class Records:
                     self._database.execute("ROLLBACK")
                 raise
 
+    def mark_entered(self, number: int) -> None:
+        """Notes that a record's grade is in the gradebook."""
+        with self._errors():
+            self._database.execute("UPDATE record SET entered = 1 WHERE number = ?", (number,))
+
+    def is_entered(self, number: int) -> bool:
+        """Returns whether a record's grade has come into the gradebook."""
+        with self._errors():
+            row = self._database.execute("SELECT entered FROM record WHERE number = ?", (number,)).fetchone()
+        return bool(row and row[0])
+
+    def everything(self) -> Iterator[tuple[int, Record | None]]:
+        """Yields all records with their numbers, in order; None for what is no record."""
+        with self._errors():
+            rows = self._database.execute("SELECT number, record FROM record ORDER BY number")
+            for number, text in rows:
+                try:
+                    yield number, Record.from_json(text)
+                except RecordError:
+                    yield number, None
+
     def latest(self, exercise: str) -> dict[str, Record]:
         """Returns the last record of each student's submission of an exercise."""
         query = "SELECT student, record, MAX(number) FROM record WHERE exercise = ? GROUP BY student ORDER BY student"
-        return dict(self._read(query, exercise))
+        found = dict(self._read(query, exercise))
+        return {student: one for student, one in found.items() if (one.student, one.exercise) == (student, exercise)}
 
     def latest_of(self, exercise: str, student: str) -> Record | None:
         """Returns the last record of one student's submission; None where there is none."""
         query = "SELECT student, record FROM record WHERE exercise = ? AND student = ? ORDER BY number DESC LIMIT 1"
         return next((record for _, record in self._read(query, exercise, student)), None)
 
+    def last(self) -> Record | None:
+        """Returns the last record of all; None where there is none."""
+        query = "SELECT student, record FROM record ORDER BY number DESC LIMIT 1"
+        return next((record for _, record in self._read(query)), None)
+
     def all_of(self, exercise: str, student: str) -> list[Record]:
         """Returns all records of one student's submissions of an exercise, the last one first."""
         query = "SELECT student, record FROM record WHERE exercise = ? AND student = ? ORDER BY number DESC"
         return [record for _, record in self._read(query, exercise, student)]
 
-    def find(self, key: str) -> Record | None:
-        """Returns a repeatable result of that key, whoever's it was; None where there is none."""
-        query = "SELECT student, record FROM record WHERE key = ? AND repeatable ORDER BY number LIMIT 1"
-        return next((record for _, record in self._read(query, key)), None)
+    def find(self, key: str) -> list[Record]:
+        """Returns the results that stand under a key, whoever's they are, the last one first."""
+        query = "SELECT student, record FROM record WHERE key = ? ORDER BY number DESC"
+        return [record for _, record in self._read(query, key)]
 
     def notebook(self, sha256: str) -> str | None:
         """Returns the text of a graded notebook; None where it is not there or not whole."""
@@ -163,7 +196,7 @@ class _Errors:
 def _advice(said: str) -> str:
     if "locked" in said:
         return "another program is writing to it; try again when it is done"
-    if "full" in said:
+    if "full" in said or "disk I/O" in said:
         return "make room on the disk, and run the same command again: it goes on where it ended"
     if "readonly" in said or "unable to open" in said:
         return "make the file and its folder writable"

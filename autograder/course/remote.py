@@ -4,24 +4,29 @@ Nothing of the course lies on that machine, so an exercise is sent whole, as byt
 """
 
 import pickle
-import signal
 import socket
 import subprocess
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autograder.course.engines import LocalEngine
+from traitlets.config import Config
+
+from autograder.course import fingerprint
+from autograder.course.engines import alone_on_device
 from autograder.course.record import Environment
 from autograder.course.submissions import Submission
-from autograder.course.unit import Graded, Unit
+from autograder.course.unit import Graded, Unit, grade_unit
 from autograder.exercises import Exercise
+from autograder.grading import Grader
 from autograder.isolation_check import WeakIsolationError
 from autograder.judge import Verdict
+from workbook import hardware
 
 _LEFT_OUT = {"__pycache__", ".ipynb_checkpoints"}
 
@@ -97,7 +102,7 @@ class Came:
 
 
 class Workplace:
-    """What a process grades in: an engine, and the exercises that it has got. Threads may share it."""
+    """What a process grades in: a grader, and the exercises that it has got. Threads may share it."""
 
     def __init__(self, terms: Terms, jobs: int | None) -> None:
         """Starts nothing yet.
@@ -106,79 +111,72 @@ class Workplace:
             terms: Of the run.
             jobs: How many submissions are graded at a time; None for as many as there are cores.
         """
-        self.exercises: dict[str, tuple[Exercise, Any]] = {}
-        self._terms, self._jobs = terms, jobs
-        self._stack, self._preparing = ExitStack(), threading.Lock()
-        self._engine: LocalEngine | None = None
+        self._terms, self._turns = terms, threading.Semaphore(jobs or hardware.cores())
+        self._exercises: dict[str, tuple[Exercise, Any]] = {}
+        self._busy: Counter[str] = Counter()  # exercises that are being graded
+        self._stack, self._changing = ExitStack(), threading.Lock()
+        self._started: tuple[Grader, Environment, Path] | None = None
 
     def grade(self, parcel: Parcel, job: Job) -> Came:
-        """Grades a submission. The first one starts the engine; it ends with this process, in whatever way that does.
+        """Grades a submission. The first one starts what it takes; that ends with this process, in whatever way.
 
         Raises:
             WeakIsolationError: A layer of the sandbox does not hold here.
             OSError: There is no room for the exercise.
         """
-        with self._preparing:
-            engine = self._engine = self._engine or self._start()
-            if parcel.name not in self.exercises:
-                self.exercises[parcel.name] = self._unpack(parcel)
-        exercise, release = self.exercises[parcel.name]
+        with self._changing:
+            grader, environment, folder = self._started = self._started or self._start()
+            if parcel.name not in self._exercises:
+                self._exercises[parcel.name] = _unpack(parcel, folder)
+            self._busy[parcel.name] += 1
+        exercise, release = self._exercises[parcel.name]
         unit = Unit(exercise, release, "", job.submission, job.earlier, job.known, job.seed)
-        ((_, graded),) = engine.run([unit], lambda _: None)
-        if isinstance(graded, Exception):
-            graded = _sendable(graded)
-        return Came(graded, engine.environment, socket.gethostname())
-
-    def _start(self) -> LocalEngine:
-        from traitlets.config import Config
-
-        from autograder.course.start import local_engine
-
-        # A cluster's daemons block it, and so do all that they start; but a cell in a box is interrupted by it.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        starting = local_engine(
-            jobs=self._jobs,
-            seed=None,  # each job has its own
-            accept_weak_isolation=self._terms.accept_weak_isolation,
-            config=Config(self._terms.config),
-        )
+        graded: Graded | Exception
         try:
-            engine = self._stack.enter_context(starting)
+            with self._turns, alone_on_device() if "device" in exercise.acceptance.needs else nullcontext():
+                graded = grade_unit(grader, unit, Config(self._terms.config))
+        except Exception as error:  # noqa: BLE001 - it is handed out, as by every engine
+            graded = _sendable(error)
+        with self._changing:
+            self._busy[parcel.name] -= 1
+            grader.keep_only({parcel.name, *+self._busy})
+        return Came(graded, environment, socket.gethostname())
+
+    def _start(self) -> tuple[Grader, Environment, Path]:
+        try:
+            grader = Grader(accept_weak_isolation=self._terms.accept_weak_isolation)
         except WeakIsolationError as error:
             raise WeakIsolationError(f"{socket.gethostname()}: {error}") from error
-        self._root = self._stack.enter_context(vanishing_folder())
-        return engine
-
-    def _unpack(self, parcel: Parcel) -> tuple[Exercise, Any]:
-        import nbformat
-
-        for name, data in parcel.files.items():
-            path = self._root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        return Exercise(self._root / "solutions" / parcel.name), nbformat.reads(parcel.release, as_version=4)
+        self._stack.enter_context(grader)
+        folder = self._stack.enter_context(vanishing_folder())
+        return grader, fingerprint.environment(grader.weak_isolation), folder
 
     def close(self) -> None:
-        """Ends the engine and all that it has started."""
+        """Ends what it has started."""
         self._stack.close()
+
+
+def _unpack(parcel: Parcel, folder: Path) -> tuple[Exercise, Any]:
+    import nbformat
+
+    for name, data in parcel.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return Exercise(folder / "solutions" / parcel.name), nbformat.reads(parcel.release, as_version=4)
 
 
 _here: Workplace | None = None
 
 
 def grade_alone(parcel: Parcel, job: Job, terms: Terms) -> Came:
-    """Grades a submission in this process, which grades nothing else meanwhile and is ready for the next one.
-
-    It holds what one exercise needs at a time: there may be as many such processes on a machine as it has cores.
+    """Grades a submission in this process, which grades nothing else meanwhile and stays ready for the next one.
 
     Raises:
         WeakIsolationError: A layer of the sandbox does not hold here.
         OSError: There is no room for the exercise.
     """
     global _here  # noqa: PLW0603 - this is what a process is kept for
-    if _here is not None and parcel.name not in _here.exercises:
-        _here.close()
-        _here = None
     _here = _here or Workplace(terms, jobs=1)
     return _here.grade(parcel, job)
 
@@ -195,7 +193,7 @@ def _sendable(error: Exception) -> Exception:
 @contextmanager
 def vanishing_folder() -> Iterator[Path]:
     """Makes a temporary folder that is removed with the block or with this process: clusters just kill theirs."""
-    folder = tempfile.mkdtemp(prefix="workbook-exercises-")
+    folder = tempfile.mkdtemp(prefix="workbook-")
     # It waits for this process's end of the pipe to close. As nobody's child it is not killed along with this process.
     waiting = 'exec 3<&0; { cat <&3; rm -rf -- "$0"; } > /dev/null 2>&1 &'
     with subprocess.Popen(["sh", "-c", waiting, folder], stdin=subprocess.PIPE, start_new_session=True):

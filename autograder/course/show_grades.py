@@ -9,6 +9,7 @@ from autograder.course.grade_report import GradeReport, slowest, table
 from autograder.course.tally import Tally
 from autograder.exercises import Exercise
 from autograder.isolation_check import weakness
+from autograder.printable import is_text, printable
 
 
 def grade_and_show(
@@ -47,17 +48,22 @@ def grade_and_show(
         ClusterError: There is no cluster to grade on. Nothing was graded.
         ExerciseError: An exercise is not as it must be. Nothing was graded.
     """
+    from autograder.course.config import load_config
     from autograder.course.grade_submissions import grade_submissions, submissions_of
     from autograder.course.start import local_engine, ray_engine
 
     pairs = submissions_of(exercises, students)
+    config = load_config(exercises[0].root)
     options: dict[str, Any] = {"jobs": jobs, "seed": seed, "accept_weak_isolation": accept_weak_isolation}
+    options["config"] = config
     with (
         Tally(make_console(stderr=True)) as tally,
         ray_engine(**options) if engine == "ray" else local_engine(**options, first=_first_new(pairs)) as works,
     ):
         tally.begin(len(pairs))
-        report = grade_submissions(pairs, works, force=force, seed=seed, on_start=tally.starts, on_grade=tally.ends)
+        report = grade_submissions(
+            pairs, works, force=force, seed=seed, on_start=tally.starts, on_grade=tally.ends, config=config
+        )
     if as_json:
         sys.stdout.write(report.to_json() + "\n")
     else:
@@ -75,7 +81,8 @@ def _first_new(pairs: Sequence[tuple[Exercise, str]]) -> Exercise | None:
     if not (root / FILE).exists():
         return pairs[0][0]
     with Records(root) as records:
-        return next((exercise for exercise, student in pairs if not records.latest_of(exercise.name, student)), None)
+        named = (pair for pair in pairs if is_text(pair[1]))
+        return next((exercise for exercise, student in named if not records.latest_of(exercise.name, student)), None)
 
 
 def _show(report: GradeReport) -> None:
@@ -92,4 +99,4 @@ def _show(report: GradeReport) -> None:
     if report.weak_isolation:
         lines += ["", weakness(report.weak_isolation)]
     for line in lines:
-        output.print(line, markup=False, highlight=False, soft_wrap=True)
+        output.print(printable(line), markup=False, highlight=False, soft_wrap=True)

@@ -42,7 +42,8 @@ class Key:
         """
         if self._private is None:
             raise KeyFileError("this key can check records, not sign them: it is the public half")
-        named = replace(record, signer=self.fingerprint)
+        plain = Record.from_json(record.to_json())  # 5 and 5.0 are one number, and two texts
+        named = replace(plain, signer=self.fingerprint)
         return replace(named, signature=self._private.sign(named.signed_part()).hex())
 
     def has_signed(self, record: Record) -> bool:
@@ -51,7 +52,7 @@ class Key:
 
         try:
             self._public.verify(bytes.fromhex(record.signature), record.signed_part())
-        except (InvalidSignature, ValueError):
+        except (InvalidSignature, ValueError, TypeError):
             return False
         return record.signer == self.fingerprint
 
@@ -76,8 +77,13 @@ def load_key(*, make: bool = False) -> Key:
     path = key_file()
     try:
         if make and not path.exists():
+            if path.suffix == ".pub":
+                raise KeyFileError(f"{path} is to be the public half of a key, which cannot sign: name the key itself")
             _make(path)
-        return _read(path.read_bytes(), path)
+        data = path.read_bytes()
+        if b"PRIVATE" in data and path.stat().st_mode & 0o077:
+            raise KeyFileError(f"others can read the grader's key {path}: make it yours alone, with `chmod 600`")
+        return _read(data, path)
     except FileNotFoundError as error:
         raise KeyFileError(
             f"there is no grader's key in {path}: set {VARIABLE} to the file of the key, or of its public half"
@@ -111,7 +117,7 @@ def _make(path: Path) -> None:
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with FileLock(path.with_name(f"{path.name}.lock")):
         if path.exists():
             return
         key = Ed25519PrivateKey.generate()
@@ -122,7 +128,7 @@ def _make(path: Path) -> None:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         path.with_suffix(".pub").write_bytes(public)
-        temporary = path.with_suffix(".new")
+        temporary = path.with_name(f"{path.name}.new")
         temporary.unlink(missing_ok=True)
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(private)

@@ -6,9 +6,11 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from autograder.course.grade_report import SubmissionGrade
+from autograder.printable import one_line
 
 _RECENT = 30  # seconds that the rate is taken over, so that a slow start is soon forgotten
 
@@ -58,10 +60,13 @@ class Tally:
         self._counts[_kind(grade)] += 1
         came = grade.failure or f"{grade.points:g} of {grade.max_points:g}"
         head = f"{self._counts.total():{len(str(self._total))}}/{self._total}"
-        lines = [f"{head}  {grade.exercise}: {grade.student}: {grade.state}: {came}"]
-        for line in [*lines, *(f"    {problem}" for problem in [*grade.problems, *grade.changes])]:
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._print(f"{head}  ", f"{grade.exercise}: {grade.student}: {grade.state}: {came}")
+        for line in [*grade.problems, *grade.changes]:
+            self._print("    ", line)
         self._show()
+
+    def _print(self, begin: str, text: str) -> None:
+        self._console.print(begin + one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def _show(self) -> None:
         if self._live is None:
@@ -71,7 +76,7 @@ class Tally:
             self._task,
             total=self._total,
             completed=self._counts.total(),
-            description=" · ".join(filter(None, [*counts, self.left(), self._longest()])).replace("[", "\\["),
+            description=escape(" · ".join(filter(None, [*counts, self.left(), self._longest()]))),
         )
 
     def left(self) -> str:
@@ -87,7 +92,7 @@ class Tally:
         if not self._running:
             return ""
         (exercise, student), since = min(self._running.items(), key=lambda item: item[1])
-        return f"{exercise}: {student} for {time.monotonic() - since:.0f} s"
+        return one_line(f"{exercise}: {student} for {time.monotonic() - since:.0f} s")
 
 
 def _kind(grade: SubmissionGrade) -> str:

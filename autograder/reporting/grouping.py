@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable
 
 from autograder.judge import Verdict
+from autograder.printable import one_line
 from autograder.reporting.model import Misunderstanding
-from autograder.reporting.names import one_line
 
 LONGEST = 300  # characters of what a group is called
 

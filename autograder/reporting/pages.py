@@ -5,8 +5,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from autograder.printable import printable
 from autograder.reporting.model import ClassReport, Submission
-from autograder.reporting.names import page_name, printable
+from autograder.reporting.names import page_name
 from autograder.reporting.plots import plots_of
 from autograder.reporting.script import digest_of, table_script
 

@@ -5,8 +5,9 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+from autograder.printable import one_line
 from autograder.reporting.model import ClassReport, Submission
-from autograder.reporting.names import one_line, page_name
+from autograder.reporting.names import page_name
 
 _FORMULA = re.compile(r"(^|;)(\s*)(?=[=+\-@＝＋－＠])")
 """A spreadsheet takes a cell that begins so for a formula. Some take a semicolon in a cell for the end of it."""
@@ -59,8 +60,8 @@ def criteria_csv(report: ClassReport) -> str:
             submission.exercise,
             verdict.criterion,
             verdict.state,
-            verdict.points,
-            verdict.max_points,
+            _plain(verdict.points),
+            _plain(verdict.max_points),
             verdict.attempts,
             verdict.seconds,
             verdict.mistake,
@@ -80,10 +81,10 @@ def _grade(one: Submission) -> Sequence[object]:
         one.student,
         one.exercise,
         one.state,
-        round(one.points, 4),
-        one.max_points,
-        round(one.judged_points, 4),
-        one.judged_max_points,
+        _plain(one.points),
+        _plain(one.max_points),
+        _plain(one.judged_points),
+        _plain(one.judged_max_points),
         one.penalty,
         "yes" if one.waits_for_person else "no",
         "yes" if one.passed else "no",
@@ -97,6 +98,12 @@ def _grade(one: Submission) -> Sequence[object]:
         one.environment,
         page_name(one.student),
     ]
+
+
+def _plain(number: float) -> float:
+    """Returns points without what is no part of them: 5 for 5.0."""
+    rounded = round(number, 4)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:

@@ -294,4 +294,4 @@ def test_a_box_that_is_dead_already(server: ForkServer) -> None:
     nb = notebook("1", "2")
     this = execute(box, nb)
     assert [names(cell) for cell in nb.cells] == [[DIED], [DIED]]
-    assert this.cells == [CellRun(0, DIED, this.cells[0].seconds)]
+    assert this.cells == [CellRun(0, DIED, this.cells[0].seconds, "closed")]

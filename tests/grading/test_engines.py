@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from autograder.asker import AnswerRefused, BoxAsker, WorkerLost
 from autograder.course.engines import LocalEngine, device_lock
 from autograder.course.fingerprint import environment
 from autograder.course.grade_report import GradeReport, SubmissionGrade, slowest
@@ -17,9 +19,12 @@ from autograder.course.submissions import read_submission
 from autograder.course.tally import Tally
 from autograder.course.unit import Unit
 from autograder.exercises import Exercise, find_exercises
+from autograder.grading import Grader
 from autograder.judge import Verdict
 from tests.grading.course import NAME, Course
 from tests.grading.stand_in import StandIn
+from tests.system import unavailable
+from workbook.sandbox.isolation.server import IsolationError, available
 
 
 class Watched(StandIn):
@@ -201,3 +206,69 @@ def test_the_slowest_are_those_that_were_executed() -> None:
     report = GradeReport(True, False, 1.0, grades)
     assert [grade.student for grade in slowest(report)] == ["s7", "s6", "s5", "s4", "s3"]
     assert report.counts == {"graded": 8, "graded before": 1}
+
+
+def test_a_fork_server_that_has_died_is_replaced(course: Course) -> None:
+    if reason := available():
+        unavailable(reason)
+    (exercise,) = find_exercises(course.root)
+    with Grader() as grader:
+        course.submit("alice", course.solved())
+        assert course.grade(grader).complete
+        server = grader._server(exercise)
+        server._process.kill()
+        server._process.wait()
+        course.submit("bob", course.solved(add="def add(a, b): return b + a"))
+        assert [grade.state for grade in course.grade(grader).submissions] == ["graded before", "graded"]
+
+
+def test_stopping_ends_who_waits_for_the_device_and_what_is_being_started(course: Course) -> None:
+    if reason := available():
+        unavailable(reason)
+    (exercise,) = find_exercises(course.root)
+    acceptance = exercise.folder / "acceptance.py"
+    acceptance.write_text(acceptance.read_text() + '\nNEEDS = ("device",)\n')
+    taken: list[str] = []
+    outcomes: list[Any] = []
+    with Grader() as grader, engine_of(grader, jobs=1) as engine:
+        with device_lock():
+            thread = threading.Thread(
+                target=lambda: outcomes.extend(engine.run(units(course, 1, taken), lambda unit: None))
+            )
+            thread.start()
+            time.sleep(0.5)
+            engine.stop()
+            thread.join(10)
+        assert not thread.is_alive()
+        assert isinstance(outcomes[0][1], InterruptedError)
+        with pytest.raises(IsolationError, match="the grader was ended"):
+            grader.start(exercise)
+
+
+def test_what_the_judge_does_by_itself_is_not_the_students_time() -> None:
+    class Line:
+        def __init__(self) -> None:
+            self.waits: list[float] = []
+
+        def send(self, message: dict[str, Any], blobs: Any) -> None:  # noqa: ARG002 - a box's
+            self.asked = message["id"]
+
+        def receive(self, timeout: float) -> tuple[dict[str, Any], list[bytes]]:
+            self.waits.append(timeout)
+            time.sleep(0.05)
+            return {"id": self.asked, "value": ["int", 1]}, []
+
+    line = Line()
+    asker = BoxAsker(line)
+    with asker.deadline(0.3):
+        for _ in range(3):
+            with suppress(AnswerRefused):
+                asker.ask("get", "x")
+            time.sleep(0.2)  # the judge's own work
+    assert 0.15 < line.waits[-1] < 0.25
+    with asker.deadline(0.1):
+        for _ in range(2):
+            with suppress(AnswerRefused):
+                asker.ask("get", "x")
+        with pytest.raises(WorkerLost):
+            asker.ask("get", "x")

@@ -182,8 +182,8 @@ def environment(name: str = "a", **changes: Any) -> Environment:
 def add(root: Path, *records: Record) -> None:
     """Puts records into the course's file."""
     with Records(root) as file:
-        for record in records:
-            file.add(record, "{}", key="", repeatable=False)
+        for number, record in enumerate(records, file.tip()[0] + 1):
+            file.add(replace(record, number=number), "{}", "")
 
 
 def submit(root: Path, student: str, exercise: str) -> None:

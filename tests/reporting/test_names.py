@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from autograder.reporting.names import one_line, page_name, printable
+from autograder.printable import one_line, printable
+from autograder.reporting.names import page_name
 from tests.reporting.sample import HOSTILE
 
 

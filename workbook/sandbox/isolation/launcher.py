@@ -55,6 +55,7 @@ def _become_zygote(control: socket.socket, what: dict[str, Any]) -> None:
     with step("preparing its process"):
         linux.die_with_parent()
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever asked may block SIGINT; cells are interrupted by it
     with step("building its root"):
         first, count = what["uids"]
         users = {f"box{slot}": first + slot for slot in range(count)}

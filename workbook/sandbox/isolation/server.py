@@ -186,7 +186,7 @@ class ForkServer:
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """Whether it runs, as far as this process has heard."""
         return self._process.poll() is None
 
     def abort(self) -> None:
