@@ -16,9 +16,10 @@ import httpx
 import psutil
 import pytest
 
+from tests.sandbox.service import test_environments
 from tests.sandbox.service.servers import Server, free_port, needs_boxes, wait_for
 from tests.sandbox.service.stores import ROOT
-from workbook.sandbox.client import CellResult, ConnectionLost, Full, Session
+from workbook.sandbox.client import CellResult, ConnectionLost, EnvironmentUnavailable, Full, Session
 
 COUNTED = (
     "with open('count', 'a') as file: file.write('x')\nimport time; time.sleep({seconds})\nlen(open('count').read())"
@@ -255,6 +256,36 @@ def test_an_idle_session_gives_its_room_away(tmp_path: Path) -> None:
         assert one.execute("x").text == "1"
 
 
+# What sessions begin with.
+
+add_wheel = test_environments.add_wheel
+
+
+@needs_boxes
+def test_an_environment_and_a_mount_are_there_after_a_restart(
+    tmp_path: Path, add_wheel: test_environments.AddWheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for folder in ("locks", "data"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "locks/third.txt").write_text(add_wheel({"tiny/__init__.py": "X = 7\n"}))
+    (tmp_path / "locks/broken.txt").write_text("tiny==9.0 --hash=sha256:" + "0" * 64 + "\n")
+    for number in range(1500):  # more than one event holds
+        (tmp_path / f"data/{number}").write_text(str(number))
+    options = ("--environments", str(tmp_path / "locks"), "--mount", f"data={tmp_path / 'data'}", "--ready", "0")
+    with Server(tmp_path, *options, port=free_port()) as server, server.client(patience=10) as client:
+        assert client.environments() == ["broken", "default", "third"]
+        with pytest.raises(EnvironmentUnavailable):
+            client.session(environment="broken")
+        agent = client.session(environment="third", mounts={"data": "in"})
+        check = "import os, tiny; tiny.X, len(os.listdir('in')), open('in/1400').read()"
+        assert agent.execute(check).text == "(7, 1500, '1400')"
+        server.kill()
+        server.start()
+        assert agent.execute(check).text == "(7, 1500, '1400')"
+        assert client.sessions() == [agent.id]
+
+
 # Room.
 
 
@@ -329,37 +360,29 @@ def test_sessions_of_a_node_that_is_lost_come_back_elsewhere_and_no_others_move(
     with ExitStack() as stack:
         servers = nodes(tmp_path, count, stack)
         client = stack.enter_context(servers[0].client("ada"))
-        agents = [client.session() for _ in range(2 * count + 2)]
+        agents = [client.session() for _ in range(2 * count)]
+        while set(owners(servers[0]).values()) == {"n0"}:
+            agents.append(client.session())
         for number, agent in enumerate(agents):
             agent.execute(f"x = {number}")
             agent.filesystem.write("big", bytes(3 << 20))  # through another node, too
         before = owners(servers[0])
-        assert len(set(before.values())) > 1
         lost = next(name for name in before.values() if name != "n0")
+        within = next(agent for agent in agents if before[agent.id] == lost)
+        thread, results = in_background(lambda: within.execute(COUNTED.format(seconds=1)))
+        time.sleep(0.5)
         servers[int(lost[1])].kill()
         for number, agent in enumerate(agents):
             assert agent.execute("x").text == str(number)
             assert len(agent.filesystem.read("big")) == 3 << 20
+        thread.join(60)
+        assert (results[0].status, results[0].text) == ("ok", "1")
         after = owners(servers[0])
         assert all(after[agent] == before[agent] for agent in before if before[agent] != lost)
         assert all(after[agent] != lost for agent in before)
-        other = stack.enter_context(servers[int(next(n for n in after.values() if n != lost)[1])].client("ada"))
+        alive = [server for number, server in enumerate(servers) if f"n{number}" != lost]
+        other = stack.enter_context(alive[-1].client("ada"))
         streamed: list[Any] = []
-        assert other.attach(agents[0].id).execute("print(x)", on_output=lambda *one: streamed.append(one)).text == "0"
+        code = "print(x)"
+        assert other.attach(agents[0].id).execute(code, on_output=lambda *one: streamed.append(one)).text == "0"
         assert streamed == [("stream", {"name": "stdout", "text": "0\n"})]
-
-
-@needs_boxes
-def test_a_cell_of_a_node_that_is_lost_has_its_result_from_another(tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        servers = nodes(tmp_path, 2, stack)
-        client = stack.enter_context(servers[0].client("ada"))
-        agent = client.session()
-        while owners(servers[0])[agent.id] != "n1":
-            agent = client.session()
-        thread, results = in_background(lambda: agent.execute(COUNTED.format(seconds=1)))
-        time.sleep(0.5)
-        servers[1].kill()
-        thread.join(60)
-        assert (results[0].status, results[0].text) == ("ok", "1")
-        assert owners(servers[0])[agent.id] == "n0"
