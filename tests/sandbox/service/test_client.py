@@ -8,12 +8,14 @@ import threading
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 
-from tests.sandbox.service.servers import Server, needs_boxes
+from tests.sandbox.service.servers import Server, free_port, needs_boxes
 from workbook.sandbox import client_wire
 from workbook.sandbox.client import (
     AsyncSandboxClient,
@@ -22,6 +24,7 @@ from workbook.sandbox.client import (
     ConnectionLost,
     EgressDenied,
     EnvironmentUnavailable,
+    FetchFailed,
     FetchTimeout,
     FileRefused,
     Full,
@@ -201,6 +204,51 @@ def test_typed_errors(server: Server, agent: Session) -> None:
     gone.close()
     with pytest.raises(SessionNotFound):
         gone.execute("1")
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[ThreadingHTTPServer]:
+    """A server that counts what it is asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        asked: ClassVar[list[str]] = []
+
+        def do_GET(self) -> None:
+            self.asked.append(self.path)
+            self.send_response(503 if self.path == "/busy" and self.asked.count("/busy") < 3 else 200)
+            self.end_headers()
+            self.wfile.write(b"\0" + self.path.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield web
+        web.shutdown()
+
+
+@needs_boxes
+def test_fetching(web: ThreadingHTTPServer, tmp_path: Path) -> None:
+    host = f"127.0.0.1:{web.server_address[1]}"
+    asked: list[str] = web.RequestHandlerClass.asked  # type: ignore[attr-defined]
+    options = ("--allow", host, "--ready", "0")
+    with Server(tmp_path, *options, port=free_port()) as server, server.client() as client, client.session() as agent:
+        fetched = agent.http_fetch(f"http://{host}/plain")
+        assert (fetched.status, fetched.content, fetched.text) == (200, b"\0/plain", "\0/plain")
+        with pytest.raises(FetchFailed, match="503"):
+            agent.http_fetch(f"http://{host}/busy")
+        assert agent.http_fetch(f"http://{host}/busy", on_error="return").status == 503
+        assert agent.http_fetch(f"http://{host}/busy", on_error="retry_with_backoff").status == 200
+        code = "from workbook.sandbox.service.calls import http_fetch"
+        code += f"\npage = http_fetch('http://{host}/inside').content; page"
+        assert agent.execute(code).text == "b'\\x00/inside'"
+        server.kill()
+        server.start()
+        assert agent.execute("page").text == "b'\\x00/inside'"
+        assert asked == ["/plain", "/busy", "/busy", "/busy", "/inside"]  # and not once more to bring it back
+        kinds = [one["kind"] for one in agent.events()]
+        assert kinds.count("call.started") == kinds.count("call.finished") == 5
 
 
 @needs_boxes
