@@ -14,7 +14,8 @@ from workbook.sandbox.isolation.server import ForkServer, available
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.boxes import library
 from workbook.sandbox.service.live import LiveBox, SessionLost
-from workbook.sandbox.service.session import KeyConflictError, Session
+from workbook.sandbox.service.session import Session
+from workbook.sandbox.service.session_calls import KeyConflictError
 from workbook.sandbox.service.store import FencedError, SessionRecord, Store
 
 pytestmark = pytest.mark.anyio
