@@ -229,19 +229,18 @@ class BoxAsker(Asker):
         if self.lost:
             raise WorkerLost(self.lost)
         try:
-            self._box.send(message, blobs)
+            with self.counting():
+                self._box.send(message, blobs)
             while True:
-                with self.counting():
+                with self.counting():  # callbacks, too: a student's code may call them for ever
                     if self.left() <= 0:
                         raise TimeoutError
                     answer, found = self._box.receive(self.left())
-                if "callback" in answer:
-                    with self.counting():  # a student's code may call it for ever
-                        reply = self.answer_callback(answer, found)
-                    self._box.send(*reply)
-                elif answer.get("id") == message["id"]:
+                    if "callback" in answer:
+                        self._box.send(*self.answer_callback(answer, found))
+                if answer.get("id") == message["id"] and "callback" not in answer:
                     return answer, found
-                elif "message" not in answer:  # what is printed meanwhile comes as a kernel's message
+                if not {"callback", "message"} & answer.keys():  # what is printed comes as a kernel's message
                     raise ChannelError("an answer to no question")
         except TimeoutError:
             self.lost = NO_ANSWER
