@@ -1,7 +1,6 @@
 """`python -m workbook.sandbox`: the sandbox as a service."""
 
 import asyncio
-import os
 import socket
 import sys
 from dataclasses import replace
@@ -84,7 +83,7 @@ def serve(
     if not all(mounts.values()):
         raise typer.BadParameter("write --mount NAME=FOLDER or NAME=URL")
     node = NodeSettings(
-        id=node_name or _name(store, node_url),
+        id=node_name or _name(node_url),
         url=node_url,
         capacity=capacity,
         ready=ready,
@@ -133,9 +132,9 @@ def _say(url: str, token: str) -> None:
     sys.stdout.flush()
 
 
-def _name(store: str, url: str) -> str:
+def _name(url: str) -> str:
     """A name that a node has again when it is started again, so that it has its sessions back at once."""
-    return f"{socket.gethostname()}{f' {url}' if url else ''}" if store else f"node {os.getpid()}"
+    return f"{socket.gethostname()} {url}".strip()
 
 
 def _shown(store: str) -> str:

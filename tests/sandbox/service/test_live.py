@@ -74,12 +74,10 @@ async def test_cells_keep_what_they_define_and_put_out_what_a_notebook_shows(liv
 
 async def test_messages_come_while_a_cell_runs(live: LiveBox) -> None:
     came: list[tuple[float, str]] = []
-    began = time.monotonic()
     code = "import time\nfor n in range(3): print(n, flush=True); time.sleep(0.3)"
     await live.execute("main", code, 20, on_message=lambda _, content: came.append((time.monotonic(), content["text"])))
     assert "".join(text for _, text in came) == "0\n1\n2\n"
-    assert came[0][0] - began < 0.6
-    assert came[-1][0] - came[0][0] > 0.4
+    assert time.monotonic() - came[0][0] > 0.6, "the first came long before the end"
 
 
 async def test_contexts_share_files_and_nothing_else(server: ForkServer) -> None:
@@ -87,12 +85,9 @@ async def test_contexts_share_files_and_nothing_else(server: ForkServer) -> None
         assert await run(live, "x = 1; open('f', 'w').write('here')", context="one") == "4"
         assert "NameError" in await run(live, "x", context="two")
         assert await run(live, "open('f').read()", context="two") == "'here'"
-        both = [
-            asyncio.create_task(run(live, "import time; time.sleep(0.5); 1", context=one)) for one in ("one", "two")
-        ]
-        began = time.monotonic()
-        assert await asyncio.gather(*both) == ["1", "1"]
-        assert time.monotonic() - began < 0.95, "they run at the same time"
+        meet = "import os, time\nopen({!r}, 'w').close()\nwhile not os.path.exists({!r}): time.sleep(0.01)\n1"
+        both = [run(live, meet.format("1", "2"), context="one"), run(live, meet.format("2", "1"), context="two")]
+        assert await asyncio.gather(*both) == ["1", "1"], "they run at the same time"
         await live.end_context("one")
         with pytest.raises(ContextLost):
             await live.execute("one", "1", 5)

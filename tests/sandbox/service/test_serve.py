@@ -254,6 +254,9 @@ def test_an_idle_session_gives_its_room_away(tmp_path: Path) -> None:
         two = client.session()
         assert two.execute("2").text == "2"
         assert one.execute("x").text == "1"
+        program = one.run(["sh", "-c", "sleep 1.5; echo done"])  # it is not idle while a program runs
+        assert program.output() == (b"done\n", b"")
+        assert program.status == 0
 
 
 # What sessions begin with.

@@ -63,7 +63,7 @@ class Running:
 
     def end(self, status: int | None, lost: str = "") -> None:
         """Notes that it has ended."""
-        self.status, self.lost, self.program = status, lost, None
+        self.status, self.lost, self.program = status, lost or ("" if status is not None else "its box ended"), None
         self._tell()
 
     def _tell(self) -> None:

@@ -163,8 +163,8 @@ class Session:
 
     @property
     def busy(self) -> bool:
-        """Whether a cell runs in it."""
-        return bool(self._current)
+        """Whether a cell or a program runs in it."""
+        return bool(self._current) or any(not running.ended for running in self.programs.list())
 
     # What it is asked for.
 
@@ -248,6 +248,7 @@ class Session:
                 result = await box.execute(context, code, timeout, limits, on_message)
             finally:
                 self._current.pop(context, None)
+                self._used()
             if self._let_go or box.lost == SERVER_ENDED:  # it has not died: it is executed again, here or elsewhere
                 raise SessionLost("the session was let go of while the cell ran")
             return await self._finish(cell, context, code, timeout, key, result, running)
