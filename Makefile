@@ -12,7 +12,7 @@ LINTED := workbook autograder benchmarks requirements tests nbgrader_config.py $
 TYPED := workbook autograder benchmarks requirements tests $(wildcard chapters/*.py solutions/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint run notebooks attacks bench-grading lock check-locks clean
+.PHONY: help setup lab test lint run notebooks attacks bench-grading bench-sandbox lock check-locks clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ attacks: setup ## Attack the grader, on an exercise of each shape, and write the
 
 bench-grading: setup ## Measure how fast submissions are graded, against stock nbgrader (about 6 min)
 	@$(IN_VENV) python -m benchmarks.grading
+
+bench-sandbox: setup ## Measure the sandbox service against Jupyter Kernel Gateway (about 5 min)
+	@$(IN_VENV) python -m benchmarks.sandbox
 
 lock: setup ## Resolve the dependencies in pyproject.toml anew and write the locks
 	@$(IN_VENV) python -m requirements.lock
