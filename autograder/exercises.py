@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,7 +105,7 @@ class Exercise:
         from autograder.notebooks import read_notebook
 
         cells = [cell for cell in read_notebook(self.notebook).cells if is_judged(cell)]
-        points = {cell.metadata["nbgrader"]["grade_id"]: float(cell.metadata["nbgrader"]["points"]) for cell in cells}
+        points = points_of(cells)
         cells_only, criteria_only = (
             points.keys() - self.acceptance.criteria.keys(),
             self.acceptance.criteria.keys() - points.keys(),
@@ -117,6 +117,12 @@ class Exercise:
         if len(points) < len(cells):
             raise ExerciseError(f"{self.name}: a criterion has several graded cells")
         return points
+
+
+def points_of(cells: Iterable[Any]) -> dict[str, float]:
+    """Returns what judged cells are worth, by their ids; passes over all others."""
+    settings = (cell.metadata["nbgrader"] for cell in cells if is_judged(cell))
+    return {one["grade_id"]: float(one["points"]) for one in settings}
 
 
 def is_judged(cell: Any) -> bool:

@@ -59,18 +59,12 @@ def grade(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Grades submissions."""
-    from autograder.course.fingerprint import StaleProcessError
     from autograder.course.grade_submissions import NoSubmissionError
-    from autograder.course.gradebook import GradebookError
-    from autograder.course.ledger import NoPlaceError
     from autograder.course.ray_engine import ClusterError
-    from autograder.course.records import RecordsError
+    from autograder.course.refusals import REFUSALS
     from autograder.course.show_grades import grade_and_show
-    from autograder.course.signing import KeyFileError
-    from autograder.exercises import ExerciseError, select_exercises
-    from autograder.isolation_check import WeakIsolationError
+    from autograder.exercises import select_exercises
     from autograder.names import UnknownNameError
-    from autograder.notebooks import NotebookError
 
     try:
         status = grade_and_show(
@@ -85,17 +79,6 @@ def grade(
         )
     except (UnknownNameError, NoSubmissionError) as error:
         end(str(error), 2)
-    except (
-        GradebookError,
-        RecordsError,
-        NoPlaceError,
-        KeyFileError,
-        StaleProcessError,
-        WeakIsolationError,
-        ClusterError,
-        ExerciseError,
-        NotebookError,
-        OSError,
-    ) as error:
+    except (*REFUSALS, ClusterError, OSError) as error:
         end(str(error), 1)
     raise typer.Exit(status)

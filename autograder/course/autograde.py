@@ -15,28 +15,10 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Integer
 
 from autograder.course.config import students_of
-from autograder.course.fingerprint import StaleProcessError
-from autograder.course.gradebook import GradebookError
-from autograder.course.ledger import NoPlaceError
-from autograder.course.records import RecordsError
-from autograder.course.signing import KeyFileError
-from autograder.exercises import Exercise, ExerciseError, find_exercises
-from autograder.isolation_check import WeakIsolationError, weakness
+from autograder.course.refusals import REFUSALS
+from autograder.exercises import Exercise, find_exercises
+from autograder.isolation_check import weakness
 from autograder.names import UnknownNameError
-from autograder.notebooks import NotebookError
-
-_REFUSALS = (
-    UnknownNameError,
-    GradebookError,
-    RecordsError,
-    NoPlaceError,
-    KeyFileError,
-    StaleProcessError,
-    WeakIsolationError,
-    ExerciseError,
-    NotebookError,
-)
-"""Why nothing was graded; the message says what to do."""
 
 
 class Refuse(NbGraderPreprocessor):  # type: ignore[misc]
@@ -80,7 +62,7 @@ class SandboxedAutograde(Autograde):  # type: ignore[misc]
                 if weak := engine.environment.weak_isolation:
                     self.log.warning(weakness(weak))
                 self._grade(pairs, engine)
-        except _REFUSALS as error:
+        except (UnknownNameError, *REFUSALS) as error:
             self.log.error(str(error))
             raise NbGraderException(str(error)) from error
 

@@ -5,7 +5,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,7 +64,8 @@ class LocalEngine:
             if not running:
                 return
             current = {unit.exercise.name for unit in running.values()}
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
+            ended = wait(running, return_when=FIRST_COMPLETED).done  # a set, in no order
+            for done in [one for one in running if one in ended]:
                 unit = running.pop(done)
                 error = done.exception()
                 if error is not None and not isinstance(error, Exception):
@@ -85,7 +86,7 @@ class LocalEngine:
 
     def _grade(self, unit: Unit, on_start: Callable[[Unit], None]) -> Graded:
         on_start(unit)
-        with alone_on_device(self._stopped) if "device" in unit.exercise.acceptance.needs else nullcontext():
+        with its_turn(unit.exercise, self._stopped):
             return grade_unit(self._grader, unit, self._config)
 
     def __enter__(self) -> "LocalEngine":
@@ -103,15 +104,19 @@ def device_lock() -> FileLock:
 
 
 @contextmanager
-def alone_on_device(stopped: threading.Event | None = None) -> Iterator[None]:
-    """Has this machine's device alone in the block, also among several graders.
+def its_turn(exercise: Exercise, stopped: threading.Event | None = None) -> Iterator[None]:
+    """Has this machine's device alone in the block if the exercise needs it, also among several graders.
 
     Args:
+        exercise: What is graded in the block.
         stopped: Ends the waiting when it is set.
 
     Raises:
         InterruptedError: It was.
     """
+    if "device" not in exercise.acceptance.needs:
+        yield
+        return
     lock = device_lock()
     while True:
         if stopped is not None and stopped.is_set():

@@ -133,11 +133,12 @@ def environment(weak_isolation: Sequence[str]) -> Environment:
     if (now := (_code(), _installed())) != _AT_IMPORT:
         what = "packages have" if now[0] == _AT_IMPORT[0] else "the autograder or the workbook has"
         raise StaleProcessError(f"{what} changed since this process began: start it anew (JupyterLab, if that is it)")
-    code = _digest(*_code())
+    files, packages = now
+    code = _digest(*files)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     name = machine.gpus[0].name if machine.gpus else "cpu"
     platform_name = f"{platform.system()} {platform.machine()}"
-    whole = _digest(python, _installed(), code, platform_name, name, list(weak_isolation))
+    whole = _digest(python, packages, code, platform_name, name, list(weak_isolation))
     return Environment(
         sha256=whole,
         python=python,

@@ -17,7 +17,7 @@ from autograder.course.record import Record
 from autograder.course.records import RecordsError
 from autograder.course.submissions import Submission, read_submission
 from autograder.course.unit import Graded, Unit, finish
-from autograder.exercises import Exercise, ExerciseError, is_judged
+from autograder.exercises import Exercise, ExerciseError, points_of
 from autograder.grading import Grade, with_points, write_verdicts
 from autograder.judge import Verdict, is_repeatable, with_hint
 from autograder.printable import is_text
@@ -296,12 +296,7 @@ def _check_points(exercise: Exercise, release: Any) -> None:
     Raises:
         ExerciseError: It was.
     """
-    released = {
-        cell.metadata["nbgrader"]["grade_id"]: float(cell.metadata["nbgrader"]["points"])
-        for cell in release.cells
-        if is_judged(cell)
-    }
-    if released != exercise.points:
+    if points_of(release.cells) != exercise.points:
         raise ExerciseError(f"{exercise.name} has other points than its release: run `autograder release`")
 
 

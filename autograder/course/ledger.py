@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from autograder.course.fingerprint import Fingerprint
 from autograder.course.gradebook import PATIENCE, GradebookError, open_gradebook, register
 from autograder.course.record import Environment, Record
-from autograder.course.records import Records, notebook_digest
+from autograder.course.records import MAKE_ROOM, Records, notebook_digest
 from autograder.course.scores import Scores
 from autograder.course.signing import VARIABLE, Key, KeyFileError
 from autograder.course.submissions import Submission
@@ -102,9 +102,7 @@ class Ledger:
     def last(self, exercise: str, student: str) -> Kept | None:
         """Returns a student's last record; None where there is none that this key has signed."""
         record = self._records.latest_of(exercise, student)
-        if record is None or (record.student, record.exercise) != (student, exercise):
-            return None
-        if not self._key.has_signed(record):
+        if record is None or not self._key.has_signed(record):
             return None
         if exercise not in self._scores_of:  # once: this program alone changes them from here on
             self._scores_of[exercise] = self._scores.of(exercise)
@@ -210,11 +208,11 @@ class Ledger:
         except OSError as error:
             if error.errno not in _NO_PLACE:
                 raise
-            raise NoPlaceError(f"{error.filename or self._root}: {error.strerror}: {_ADVICE}") from error
+            raise NoPlaceError(f"{error.filename or self._root}: {error.strerror}: {MAKE_ROOM}") from error
         except GradebookError as error:
             if not error.for_all:
                 raise
-            raise NoPlaceError(f"{error}: {_ADVICE}") from error
+            raise NoPlaceError(f"{error}: {MAKE_ROOM}") from error
 
     def notebook(self, record: Record) -> str | None:
         """Returns the graded notebook of a record, as it was recorded; None where it is not there."""
@@ -250,9 +248,6 @@ class Ledger:
     def _mode(self) -> int:
         """Permissions of graded files, as nbgrader gives them."""
         return 0o664 if self._coursedir.groupshared else 0o444
-
-
-_ADVICE = "make room on the disk, and run the same command again: it goes on where it ended"
 
 
 def submitted_time(submission: Submission) -> str:

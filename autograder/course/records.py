@@ -18,6 +18,8 @@ from autograder.course.record import Record, RecordError
 FILE = "records.db"
 """In the course's folder. It holds seeds: nothing copies it anywhere."""
 
+MAKE_ROOM = "make room on the disk, and run the same command again: it goes on where it ended"
+
 _PATIENCE = 10  # seconds to wait for another program that writes
 
 _SCHEMA = """
@@ -117,13 +119,13 @@ class Records:
     def latest(self, exercise: str) -> dict[str, Record]:
         """Returns the last record of each student's submission of an exercise."""
         query = "SELECT student, record, MAX(number) FROM record WHERE exercise = ? GROUP BY student ORDER BY student"
-        found = dict(self._read(query, exercise))
-        return {student: one for student, one in found.items() if (one.student, one.exercise) == (student, exercise)}
+        return {student: one for student, one in self._read(query, exercise) if _is_of(one, exercise, student)}
 
     def latest_of(self, exercise: str, student: str) -> Record | None:
         """Returns the last record of one student's submission; None where there is none."""
         query = "SELECT student, record FROM record WHERE exercise = ? AND student = ? ORDER BY number DESC LIMIT 1"
-        return next((record for _, record in self._read(query, exercise, student)), None)
+        found = (record for _, record in self._read(query, exercise, student))
+        return next((record for record in found if _is_of(record, exercise, student)), None)
 
     def last(self) -> Record | None:
         """Returns the last record of all; None where there is none."""
@@ -197,12 +199,17 @@ def _advice(said: str) -> str:
     if "locked" in said:
         return "another program is writing to it; try again when it is done"
     if "full" in said or "disk I/O" in said:
-        return "make room on the disk, and run the same command again: it goes on where it ended"
+        return MAKE_ROOM
     if "readonly" in said or "unable to open" in said:
         return "make the file and its folder writable"
     if "malformed" in said or "not a database" in said:
         return "restore it from a backup, or move it away and grade all submissions again"
     return ""
+
+
+def _is_of(record: Record, exercise: str, student: str) -> bool:
+    """Whether a record says of itself what stands beside it."""
+    return (record.exercise, record.student) == (exercise, student)
 
 
 def notebook_digest(text: str | bytes) -> str:

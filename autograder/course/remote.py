@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from traitlets.config import Config
 
 from autograder.course import fingerprint
-from autograder.course.engines import alone_on_device
+from autograder.course.engines import its_turn
 from autograder.course.record import Environment
 from autograder.course.submissions import Submission
 from autograder.course.unit import Graded, Unit, grade_unit
@@ -133,7 +133,7 @@ class Workplace:
         unit = Unit(exercise, release, "", job.submission, job.earlier, job.known, job.seed)
         graded: Graded | Exception
         try:
-            with self._turns, alone_on_device() if "device" in exercise.acceptance.needs else nullcontext():
+            with self._turns, its_turn(exercise):
                 graded = grade_unit(grader, unit, Config(self._terms.config))
         except Exception as error:  # noqa: BLE001 - it is handed out, as by every engine
             graded = _sendable(error)

@@ -1,6 +1,5 @@
 """Enters grades in nbgrader's gradebook: one transaction a submission, so that it holds all of a grade or nothing."""
 
-import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,10 +198,8 @@ def _quiet() -> Iterator[None]:
     """Keeps nbgrader from logging errors with tracebacks: they are raised as well, and told in plain words."""
     from nbgrader import api
 
-    logger = api.app_log
-    logger = logger.logger if isinstance(logger, logging.LoggerAdapter) else logger
-    before, logger.disabled = logger.disabled, True
+    before, api.app_log.disabled = api.app_log.disabled, True
     try:
         yield
     finally:
-        logger.disabled = before
+        api.app_log.disabled = before

@@ -54,8 +54,12 @@ def grade_and_show(
 
     pairs = submissions_of(exercises, students)
     config = load_config(exercises[0].root)
-    options: dict[str, Any] = {"jobs": jobs, "seed": seed, "accept_weak_isolation": accept_weak_isolation}
-    options["config"] = config
+    options: dict[str, Any] = {
+        "jobs": jobs,
+        "seed": seed,
+        "accept_weak_isolation": accept_weak_isolation,
+        "config": config,
+    }
     with (
         Tally(make_console(stderr=True)) as tally,
         ray_engine(**options) if engine == "ray" else local_engine(**options, first=_first_new(pairs)) as works,

@@ -16,7 +16,7 @@ TIMED_OUT = "CellTimeoutError"
 DIED = "DeadKernelError"
 MALFORMED = "MalformedMessageError"
 
-_CONTENTS: dict[str, dict[str, type]] = {  # of Jupyter's messages, what a notebook's outputs are made of
+CONTENTS: dict[str, dict[str, type]] = {
     "stream": {"name": str, "text": str},
     "display_data": {"data": dict, "metadata": dict},
     "update_display_data": {"data": dict, "metadata": dict},
@@ -24,6 +24,8 @@ _CONTENTS: dict[str, dict[str, type]] = {  # of Jupyter's messages, what a noteb
     "error": {"ename": str, "evalue": str, "traceback": list},
     "clear_output": {"wait": bool},
 }
+"""Of Jupyter's messages, what a notebook's outputs are made of: by type, what must be in their content."""
+
 _MAX_NAME = 200  # characters of an exception's name
 
 OnMessage = Callable[[dict[str, Any]], None]
@@ -99,7 +101,7 @@ class _Cell:
         message = frame.get("message")
         if isinstance(message, dict):
             kind, content = message.get("msg_type"), message.get("content")
-            wanted = _CONTENTS.get(kind) if isinstance(kind, str) else None
+            wanted = CONTENTS.get(kind) if isinstance(kind, str) else None
             if wanted and isinstance(content, dict) and all(type(content.get(key)) is wanted[key] for key in wanted):
                 self._on_message({"msg_type": kind, "content": content})
                 return

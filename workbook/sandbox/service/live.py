@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from workbook.sandbox.isolation.box import Box, BoxDied
+from workbook.sandbox.isolation.cells import CONTENTS, GRACE
 from workbook.sandbox.isolation.channel import ChannelError
 from workbook.sandbox.outputs import CellError, Outputs, Result, Status
 from workbook.sandbox.process import Message
@@ -20,9 +21,6 @@ CHECKPOINT_SECONDS = 10.0
 PATIENCE = 30.0
 """Seconds in which a box's supervisor must answer; code in the box can stop it."""
 
-GRACE = 2.0
-"""Seconds in which an interrupted cell must end; then its context is ended."""
-
 _AT_ONCE = 100  # messages of a box that are dealt with before others have their turn
 _MOST_NAME = 200
 _T = TypeVar("_T")
@@ -32,15 +30,6 @@ OnMessage = Callable[[str, dict[str, Any]], None]
 
 OnCall = Callable[[str, str, dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
 """Does what code in a context asks for: context, name, arguments. What it raises is told to the code."""
-
-_CONTENTS: dict[str, dict[str, type]] = {
-    "stream": {"name": str, "text": str},
-    "display_data": {"data": dict, "metadata": dict},
-    "update_display_data": {"data": dict, "metadata": dict},
-    "execute_result": {"data": dict, "metadata": dict},
-    "error": {"ename": str, "evalue": str, "traceback": list},
-    "clear_output": {"wait": bool},
-}
 
 
 class SessionLost(Exception):  # noqa: N818 - it says what happened
@@ -433,7 +422,7 @@ class LiveBox:
         else:
             message = frame["message"]
             kind, content = message["msg_type"], message["content"]
-            wanted = _CONTENTS.get(kind) if isinstance(kind, str) else None
+            wanted = CONTENTS.get(kind) if isinstance(kind, str) else None
             if wanted and all(type(content.get(key)) is wanted[key] for key in wanted):
                 self._put_out(cell, kind, content)
 
