@@ -169,8 +169,7 @@ async def load(url: str, token: str, sessions: int, cells: int) -> dict[str, Any
                 result = await session.execute(f"n = globals().get('n', 0) + 1\n(n, {number})")
                 took.append(time.perf_counter() - began)
                 wrong += result.text != f"({count + 1}, {number})"
-            events = await session.events()
-            finished = [event for event in events if event["kind"] == "cell.finished"]
+            finished = [event async for event in session.events() if event["kind"] == "cell.finished"]
             return cells // sessions - len(finished)
 
     before = set(psutil.pids())

@@ -15,7 +15,7 @@ import asyncio
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -236,9 +236,11 @@ class Session:
         started = self._session.run(command, environment=environment, has_input=has_input)
         return Program(self._runner, self._runner.run(started))
 
-    def events(self, after: int = 0) -> list[dict[str, Any]]:
-        """Returns what follows in its log, for people who debug."""
-        return self._runner.run(self._session.events(after))
+    def events(self, after: int = 0, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Gives what is in its log, to the end; see `AsyncSession.events`."""
+        pages = self._session._pages(after, limit)
+        while (page := self._runner.run(_next(pages))) is not None:
+            yield from page
 
     def close(self, *, forget: bool = False) -> None:
         """Ends it for good; its log is kept, unless it is to be forgotten."""
@@ -397,6 +399,10 @@ def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     loop.run_forever()
     loop.close()
+
+
+async def _next(items: AsyncIterator[_T]) -> _T | None:
+    return await anext(items, None)
 
 
 async def _made(

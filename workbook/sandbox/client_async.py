@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from workbook.sandbox.client_errors import SessionNotFound
+from workbook.sandbox.client_errors import BadAnswer, SessionNotFound
 from workbook.sandbox.client_parts import AsyncFilesystem, AsyncProgram, quoted
 from workbook.sandbox.client_results import (
     CellResult,
@@ -31,6 +31,7 @@ OnOutput = Callable[[str, dict[str, Any]], None]
 OnError = Literal["raise", "return", "retry_with_backoff"]
 
 _STREAMED_FROM = 30.0  # seconds of a cell from which on its answer is a stream, whose silence tells that it is dead
+_PAGE = 1000  # events that the service is asked for at once; it sends fewer where they are large
 _MORE = 300.0  # seconds that a cell may wait for those before it
 
 
@@ -248,10 +249,34 @@ class AsyncSession:
         answer = await self._wire.json(Request("POST", f"{self._path}/processes", body=body, again=False))
         return AsyncProgram(self._wire, self._path, typed(answer, "id", str), list(command))
 
-    async def events(self, after: int = 0) -> list[dict[str, Any]]:
-        """Returns what follows in its log, for people who debug."""
-        answer = await self._wire.json(Request("GET", f"{self._path}/events", params={"after": str(after)}))
-        return [one for one in typed(answer, "events", list) if isinstance(one, dict)]
+    async def events(self, after: int = 0, limit: int | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Gives what is in its log, to the end, for people who debug; it is read as it is taken.
+
+        Args:
+            after: The `seq` of the last one that is known.
+            limit: How many at most.
+        """
+        async for page in self._pages(after, limit):
+            for one in page:
+                yield one
+
+    async def _pages(self, after: int, limit: int | None) -> AsyncIterator[list[dict[str, Any]]]:
+        """Gives the log as the service does, in parts, of which each goes on where the last one ended."""
+        more = True
+        while more and (limit is None or limit > 0):
+            asked = _PAGE if limit is None else min(_PAGE, limit)
+            params = {"after": str(after), "limit": str(asked)}
+            answer = await self._wire.json(Request("GET", f"{self._path}/events", params=params))
+            page, more = typed(answer, "events", list), typed(answer, "more", bool)
+            if len(page) > asked:
+                raise BadAnswer("the service has sent more of a log than it was asked for")
+            for one in page:
+                if not isinstance(one, dict) or typed(one, "seq", int) <= after:
+                    raise BadAnswer("the service has sent a log that does not go forward")
+                after = one["seq"]
+            more &= bool(page)
+            limit = None if limit is None else limit - len(page)
+            yield page
 
     async def close(self, *, forget: bool = False) -> None:
         """Ends it for good; its log is kept, unless it is to be forgotten. One that has ended stays so."""

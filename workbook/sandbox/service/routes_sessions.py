@@ -17,7 +17,7 @@ from workbook.sandbox.service.node import ElsewhereError
 from workbook.sandbox.service.problems import Problem, invalid
 from workbook.sandbox.service.session import Session
 from workbook.sandbox.service.session_calls import KeyConflictError
-from workbook.sandbox.service.store import NewEvent, SessionExistsError, SessionRecord, UnknownSessionError
+from workbook.sandbox.service.store import Event, NewEvent, SessionExistsError, SessionRecord, UnknownSessionError
 
 router = APIRouter(prefix="/v1", tags=["sessions"])
 
@@ -178,9 +178,13 @@ async def events(
     after: Annotated[int, Query(ge=0, description="The number of the last one that is known.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Any:
-    """Returns what is in the log of a session, of one that has ended too; less where it is much at once."""
+    """Returns what is in the log of a session, of one that has ended too; less where it is much at once.
+
+    `more` says whether there may be more: ask again, with the number of the last one as `after`.
+    """
     found: list[Any] = []
     size = 0
+    more: list[Event] = []
     while len(found) < limit and size < _MOST_EVENTS:
         more = await service.node.store.events(name, after=after, limit=min(10, limit - len(found)))
         for event in more:
@@ -189,7 +193,7 @@ async def events(
         if not more:
             break
         after = more[-1].seq
-    return {"events": found}
+    return {"events": found, "more": bool(more)}
 
 
 @router.get("/sessions/{session}/contexts", summary="List the contexts")
