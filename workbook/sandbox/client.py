@@ -11,12 +11,7 @@ work is done by `client_async`, in a thread with an event loop; so this client m
 threads. For asynchronous code there is `AsyncSandboxClient`.
 """
 
-import asyncio
-import queue
-import threading
-import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self, TypeVar
@@ -45,9 +40,10 @@ from workbook.sandbox.client_errors import (
     Unauthorized,
     Unavailable,
 )
-from workbook.sandbox.client_parts import AsyncFilesystem, AsyncProgram
+from workbook.sandbox.client_files import Filesystem
+from workbook.sandbox.client_programs import Program
 from workbook.sandbox.client_results import CellFailed, CellResult, Fetched, FileEntry
-from workbook.sandbox.client_wire import MOST_FILE
+from workbook.sandbox.client_runner import Runner
 
 __all__ = [
     "AsyncSandboxClient",
@@ -98,7 +94,7 @@ class SandboxClient:
             patience: Seconds for which it asks again where the service is away or full.
             transport: For tests.
         """
-        self._runner = _Runner()
+        self._runner = Runner()
         self._client = self._runner.run(_made(url, token, patience, transport))
 
     def __enter__(self) -> Self:
@@ -150,7 +146,7 @@ class Session:
         filesystem: Its files.
     """
 
-    def __init__(self, runner: "_Runner", session: AsyncSession) -> None:
+    def __init__(self, runner: Runner, session: AsyncSession) -> None:
         self._runner, self._session = runner, session
         self.id = session.id
         self.filesystem = Filesystem(runner, session.filesystem)
@@ -273,132 +269,6 @@ class Context:
     def end(self) -> None:
         """Ends it, with all that its cells have defined."""
         self.session._runner.run(self._context.end())
-
-
-class Filesystem:
-    """The files of a session. Paths are relative to its workspace; what is refused is a FileRefused."""
-
-    def __init__(self, runner: "_Runner", files: AsyncFilesystem) -> None:
-        self._runner, self._files = runner, files
-
-    def write(self, path: str, data: bytes | str) -> int:
-        """Writes a file, and makes the folders above it; returns its size."""
-        return self._runner.run(self._files.write(path, data))
-
-    def append(self, path: str, data: bytes | str) -> int:
-        """Writes at the end of a file; returns how many bytes."""
-        return self._runner.run(self._files.append(path, data))
-
-    def read(self, path: str, most: int = MOST_FILE) -> bytes:
-        """Returns a file's bytes."""
-        return self._runner.run(self._files.read(path, most))
-
-    def read_text(self, path: str) -> str:
-        """Returns a file's text."""
-        return self._runner.run(self._files.read_text(path))
-
-    def list(self, path: str = "") -> list[FileEntry]:
-        """Returns what is in a folder, by name."""
-        return self._runner.run(self._files.list(path))
-
-    def stat(self, path: str) -> FileEntry:
-        """Tells what a path is."""
-        return self._runner.run(self._files.stat(path))
-
-    def make_folder(self, path: str) -> None:
-        """Makes a folder in one that is there."""
-        self._runner.run(self._files.make_folder(path))
-
-    def remove(self, path: str) -> None:
-        """Removes a file, or a folder with all that is in it."""
-        self._runner.run(self._files.remove(path))
-
-
-class Program:
-    """A program that was started in a session; see `AsyncProgram`."""
-
-    def __init__(self, runner: "_Runner", program: AsyncProgram) -> None:
-        self._runner, self._program = runner, program
-
-    @property
-    def status(self) -> int | None:
-        """Its exit status, once that is known."""
-        return self._program.status
-
-    @property
-    def lost(self) -> str:
-        """Why its exit status will never be known."""
-        return self._program.lost
-
-    def wait(self, on_output: Callable[[str, bytes], None] | None = None, seconds: float = 3600.0) -> int | None:
-        """Takes what it writes until it has ended; returns its exit status, or None where it was lost."""
-        if on_output is None:
-            return self._runner.run(self._program.wait(None, seconds))
-        return self._runner.run_calling(lambda call: self._program.wait(call, seconds), on_output)
-
-    def output(self) -> tuple[bytes, bytes]:
-        """Waits until it has ended; returns what it has written to stdout and to stderr."""
-        return self._runner.run(self._program.output())
-
-    def write(self, data: bytes | str, *, end: bool = False) -> None:
-        """Gives it something to read; with `end`, that was all."""
-        self._runner.run(self._program.write(data, end=end))
-
-    def signal(self, name: str = "SIGTERM") -> None:
-        """Signals it and what it has started."""
-        self._runner.run(self._program.signal(name))
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self._runner.run(self._program.kill())
-
-
-class _Runner:
-    """A thread with an event loop, for those who have none or may not wait in theirs."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=_serve, args=(self._loop,), name="sandbox client", daemon=True).start()
-        self.stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
-
-    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Waits for some work; who interrupts this ends it."""
-        return self._wait(self._start(work))
-
-    def run_calling(
-        self, start: Callable[[Callable[..., None]], Coroutine[Any, Any, _T]], function: Callable[..., None]
-    ) -> _T:
-        """Waits for work that calls a function meanwhile; that is called here, in the thread of whoever waits."""
-        calls: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
-        future = self._start(start(lambda *arguments: calls.put(arguments)))
-        future.add_done_callback(lambda _: calls.put(None))
-        try:
-            while (arguments := calls.get()) is not None:
-                function(*arguments)
-        except BaseException:
-            future.cancel()
-            raise
-        return self._wait(future)
-
-    def _start(self, work: Coroutine[Any, Any, _T]) -> "Future[_T]":
-        if not self.stop.alive:
-            work.close()
-            raise ConnectionLost("the client is closed")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
-
-    @staticmethod
-    def _wait(future: "Future[_T]") -> _T:
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    asyncio.set_event_loop(loop)
-    loop.run_forever()
-    loop.close()
 
 
 async def _next(items: AsyncIterator[_T]) -> _T | None:

@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 import httpx
 
 from workbook.sandbox.client_errors import BadAnswer, SessionNotFound
-from workbook.sandbox.client_parts import AsyncFilesystem, AsyncProgram, quoted
+from workbook.sandbox.client_files import AsyncFilesystem
+from workbook.sandbox.client_programs import AsyncProgram
 from workbook.sandbox.client_results import (
     CellResult,
     Fetched,
@@ -23,7 +24,7 @@ from workbook.sandbox.client_results import (
     result_of,
     typed,
 )
-from workbook.sandbox.client_wire import Request, Wire
+from workbook.sandbox.client_wire import Request, Wire, quoted
 
 OnOutput = Callable[[str, dict[str, Any]], None]
 """Takes a message's type and content, as Jupyter's protocol has them, while a cell runs."""

@@ -10,11 +10,13 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import quote, urlencode
 
 import httpx
 
-from workbook.sandbox.client_errors import BadAnswer, ConnectionLost, SandboxError, error_of
+from workbook.sandbox.client_errors import BadAnswer, ConnectionLost, Invalid, SandboxError, error_of
 
 MOST_JSON = 32 << 20
 """Bytes of an answer that is JSON, or of an event of a stream."""
@@ -25,6 +27,7 @@ MOST_FILE = 256 << 20
 _MOST_PARTS = 4_000_000  # lists and objects in JSON: an empty one is two bytes there and sixty here
 _MOST_WAIT = 30.0  # seconds for which a server's `Retry-After` is waited
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 3.0  # seconds
+_CONNECT = 5.0  # seconds in which there must be a connection
 _ANSWER_TIME = 60.0  # seconds in which an answer must have come, where nothing else is said
 _SILENCE = 35.0  # seconds without a byte after which a stream counts as dead: its heartbeats come every ten
 _T = TypeVar("_T")
@@ -75,18 +78,23 @@ class Wire:
             raise ValueError("a token is printable ASCII text")
         self._base = str(address.copy_with(query=None, fragment=None)).rstrip("/")
         self._patience = patience
-        self._headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            follow_redirects=False,
+        self._headers = [
+            (b"Host", address.netloc),
+            (b"Authorization", f"Bearer {token}".encode()),
+            (b"User-Agent", b"inference-workbook"),
+            (b"Accept-Encoding", b"identity"),
+        ]
+        # Not httpx's client: all that it adds is what is not wanted here, as cookies, and it takes its time for that.
+        self._transport = transport or httpx.AsyncHTTPTransport(
             trust_env=False,
-            timeout=httpx.Timeout(_ANSWER_TIME, connect=5.0),
             limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0),
         )
+        self._closed = False
 
     async def close(self) -> None:
         """Ends its connections."""
-        await self._client.aclose()
+        self._closed = True
+        await self._transport.aclose()
 
     async def json(self, request: Request) -> dict[str, Any]:
         """Returns an answer that is a JSON object; an empty one where the answer has no body.
@@ -151,12 +159,16 @@ class Wire:
         attempt = 0
         failure: SandboxError
         while True:
+            if self._closed:
+                raise ConnectionLost("the client is closed")
             attempt += 1
             try:
                 async with asyncio.timeout(request.seconds):
                     return await self._once(request, read, accept, silence)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
                 failure, asked = _lost(error), 0.0
+            except (httpx.LocalProtocolError, httpx.InvalidURL) as error:
+                raise Invalid(f"it cannot be asked for in HTTP: {str(error)[:500]}") from error
             except (httpx.TransportError, TimeoutError) as error:
                 failure, asked = _lost(error), 0.0
                 if not request.again:
@@ -176,22 +188,8 @@ class Wire:
     async def _once(
         self, request: Request, read: Callable[[httpx.Response], Awaitable[_T]], accept: str, silence: float | None
     ) -> _T:
-        headers = {**self._headers, "Accept": accept}
-        if request.key:
-            headers["Idempotency-Key"] = request.key
-        content = request.body
-        if content is not None and not isinstance(content, bytes):
-            content = json.dumps(content).encode()
-            headers["Content-Type"] = "application/json"
-        asked = self._client.build_request(
-            request.method,
-            self._base + request.path,
-            params=request.params,
-            headers=headers,
-            content=content,
-            timeout=httpx.Timeout(silence or request.seconds, connect=5.0),
-        )
-        response = await self._client.send(asked, stream=True)
+        asked = _packed(request, self._base, [*self._headers, (b"Accept", accept.encode())], silence)
+        response = await self._transport.handle_async_request(asked)
         try:
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise BadAnswer("the service has sent something compressed, which it was not asked for")
@@ -202,6 +200,41 @@ class Wire:
             raise await _failure(response)
         finally:
             await response.aclose()
+
+
+def _packed(request: Request, base: str, headers: list[tuple[bytes, bytes]], silence: float | None) -> httpx.Request:
+    """Returns a request as a transport takes it.
+
+    Args:
+        request: What is asked.
+        base: The service's address.
+        headers: Those that each request has.
+        silence: Seconds that nothing may come; as long as all of it may take, where nothing is said.
+    """
+    content = request.body
+    if content is None:
+        content = b""
+    elif not isinstance(content, bytes):
+        content = json.dumps(content).encode()
+        headers.append((b"Content-Type", b"application/json"))
+    if content or request.method in ("POST", "PUT"):
+        headers.append((b"Content-Length", b"%d" % len(content)))
+    if request.key:
+        headers.append((b"Idempotency-Key", request.key.encode()))
+    query = "?" + urlencode(request.params, errors="replace") if request.params else ""
+    times = {"connect": _CONNECT, "pool": request.seconds, "read": silence, "write": silence}
+    stream = httpx.ByteStream(content)
+    address = _address(base + request.path + query)
+    return httpx.Request(request.method, address, headers=headers, stream=stream, extensions={"timeout": times})
+
+
+_address = lru_cache(256)(httpx.URL)
+"""Takes an address apart; most requests of a session go to one."""
+
+
+def quoted(path: str) -> str:
+    """Returns a path as it stands in a URL."""
+    return quote(path.encode("utf-8", "replace"), safe="/")
 
 
 class _AgainLater(Exception):  # noqa: N818 - it is no error yet

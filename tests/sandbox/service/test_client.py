@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import gc
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -167,6 +168,9 @@ def test_typed_errors(server: Server, agent: Session) -> None:
             (lambda: client.session(environment="none"), EnvironmentUnavailable),
             (lambda: client.session(limits={"memory": 1 << 60}), Invalid),
             (lambda: client.session(name="tests"), SessionExists),
+            (lambda: agent.execute("1", key="a\r\nb: c"), Invalid),
+            (lambda: agent.execute("1", key="ü"), Invalid),
+            (lambda: agent.filesystem.read("a" * 70_000), Invalid),
             (lambda: client.attach("none").execute("1"), SessionNotFound),
             (lambda: client.attach("../../metrics").execute("1"), SandboxError),
         ):
@@ -242,6 +246,13 @@ def test_asynchronously(server: Server) -> None:
             results = await asyncio.gather(*(one.execute("import time; time.sleep(0.5); 1") for one in contexts))
             return [result.text for result in results]
 
+    async def after_its_end() -> None:
+        async with AsyncSandboxClient(server.url, server.token) as client:
+            pass
+        with pytest.raises(ConnectionLost, match="closed"):
+            await client.sessions()
+
+    asyncio.run(after_its_end())
     began = time.monotonic()
     assert asyncio.run(use()) == ["1", "1", "1"]
     assert time.monotonic() - began < 5
@@ -277,6 +288,13 @@ print('<b>')
     assert "&lt;b&gt;" in page
     assert page.count("ZeroDivisionError") == 1
     assert bundle["text/plain"].endswith("division by zero")
+
+
+@needs_boxes
+def test_without_uvloop(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with server.client() as client:
+        assert client.environments() == ["default"]
 
 
 def test_a_client_that_is_forgotten_leaves_no_thread() -> None:
