@@ -9,8 +9,11 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.sandbox.service.servers import needs_boxes
 from workbook.sandbox import agent
+from workbook.sandbox.client import SandboxClient
 from workbook.sandbox.kernel import Kernel
+from workbook.sandbox.launch import LocalService
 
 
 class Scripted:
@@ -138,3 +141,35 @@ def test_the_transcript_shows_what_was_said_and_escapes_it(tools: list[agent.Too
     assert "&lt;b&gt;" in html
     assert "&lt;i&gt;" in html
     assert "<i>" not in html
+
+
+@needs_boxes
+def test_tools_of_a_session_do_what_those_of_a_kernel_do(tools: list[agent.Tool]) -> None:
+    with (
+        LocalService("--ready", "0") as service,
+        SandboxClient(service.url, service.token) as client,
+        client.session() as session,
+    ):
+        remote = agent.sandbox_tools(session, timeout=1)
+        assert agent.reply_schema(remote) == agent.reply_schema(tools)
+        replies = [
+            agent.call("write_file", path="in.txt", content="20 22"),
+            agent.call("read_file", path="in.txt"),
+            agent.call("python", code="print(sum(map(int, open('in.txt').read().split())))"),
+            agent.call("python", code="1 / 0"),
+            agent.answer("done"),
+        ]
+        there, here = run(remote, *replies)[0], run(tools, *replies)[0]
+        assert [step.observed for step in there.steps] == [step.observed for step in here.steps]
+        bad = [
+            agent.call("read_file", path="missing.txt"),
+            agent.call("read_file", path="../../etc/passwd"),
+            agent.call("python", code="import time; time.sleep(60)"),
+            agent.answer("recovered"),
+        ]
+        transcript, _ = run(remote, *bad)
+        assert transcript.answer == "recovered"
+        told = [step.observed for step in transcript.steps]
+        assert "FileRefused" in told[0]
+        assert "FileRefused" in told[1]
+        assert "Error" in told[2]

@@ -20,6 +20,7 @@ import jsonschema
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from workbook.sandbox.client import Session
     from workbook.sandbox.kernel import Kernel
     from workbook.serving import LLM, Reply
 
@@ -81,6 +82,32 @@ def kernel_tools(kernel: Kernel, workspace: Path, timeout: float = 10.0) -> list
         inside(path).write_text(content, encoding="utf-8")
         return f"saved {path}"
 
+    return _tools(python, read_file, write_file)
+
+
+def sandbox_tools(session: Session, timeout: float = 10.0) -> list[Tool]:
+    """Returns the same three tools as `kernel_tools`, which live in a session of the sandbox's service.
+
+    Args:
+        session: carries all of them out; its workspace is all the files there are.
+        timeout: seconds that one cell may take.
+    """
+
+    def python(code: str) -> str:
+        return session.execute(code, timeout=timeout).text
+
+    def read_file(path: str) -> str:
+        return session.filesystem.read_text(path)
+
+    def write_file(path: str, content: str) -> str:
+        session.filesystem.write(path, content)
+        return f"saved {path}"
+
+    return _tools(python, read_file, write_file)
+
+
+def _tools(python: Callable[..., str], read_file: Callable[..., str], write_file: Callable[..., str]) -> list[Tool]:
+    """Returns the three tools as a model sees them: the same, wherever they live."""
     text = {"type": "string", "maxLength": MAX_STRING}
     return [
         Tool("python", {"code": text}, python),
