@@ -55,9 +55,12 @@ class Server:
         log: The file with its log.
     """
 
-    def __init__(self, folder: Path, *options: str, port: int = 0, name: str = "server", tenants: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *options: str, port: int = 0, name: str = "server", tenants: bool = False, store: str = ""
+    ) -> None:
         self.log = folder / f"{name}.log"
-        self._command = [sys.executable, "-m", "workbook.sandbox", "serve", "--store", f"sqlite:{folder / 'store.db'}"]
+        store = store or f"sqlite:{folder / 'store.db'}"
+        self._command = [sys.executable, "-m", "workbook.sandbox", "serve", "--store", store]
         self._command += ["--port", str(port or free_port()), "--token-file", str(folder / "token"), *options]
         if tenants:
             (folder / "tenants.toml").write_text(TENANTS)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -335,57 +335,3 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
         thread.join(60)
         assert results[0].text == "1"
         assert agent.execute("x").text == "1"
-
-
-# Several nodes.
-
-
-def nodes(tmp_path: Path, count: int, stack: ExitStack) -> list[Server]:
-    found = []
-    for number in range(count):
-        port = free_port()
-        options = ("--node-name", f"n{number}", "--node-url", f"http://127.0.0.1:{port}", "--ready", "0")
-        server = Server(tmp_path, *options, "--capacity", "20", port=port, name=f"n{number}", tenants=True)
-        found.append(stack.enter_context(server))
-    for server in found:
-        wait_for(lambda server=server: len(server.http("root").get("/v1/nodes").json()["nodes"]) == count)
-    return found
-
-
-def owners(server: Server) -> dict[str, str]:
-    with server.http("ada") as http:
-        return {one["id"]: one["node"] for one in http.get("/v1/sessions").json()["sessions"]}
-
-
-@needs_boxes
-@pytest.mark.parametrize("count", [2, 4])
-def test_sessions_of_a_node_that_is_lost_come_back_elsewhere_and_no_others_move(tmp_path: Path, count: int) -> None:
-    with ExitStack() as stack:
-        servers = nodes(tmp_path, count, stack)
-        client = stack.enter_context(servers[0].client("ada"))
-        agents = [client.session() for _ in range(2 * count)]
-        while set(owners(servers[0]).values()) == {"n0"}:
-            agents.append(client.session())
-        for number, agent in enumerate(agents):
-            agent.execute(f"x = {number}")
-            agent.filesystem.write("big", bytes(3 << 20))  # through another node, too
-        before = owners(servers[0])
-        lost = next(name for name in before.values() if name != "n0")
-        within = next(agent for agent in agents if before[agent.id] == lost)
-        thread, results = in_background(lambda: within.execute(COUNTED.format(seconds=1)))
-        time.sleep(0.5)
-        servers[int(lost[1])].kill()
-        for number, agent in enumerate(agents):
-            assert agent.execute("x").text == str(number)
-            assert len(agent.filesystem.read("big")) == 3 << 20
-        thread.join(60)
-        assert (results[0].status, results[0].text) == ("ok", "1")
-        after = owners(servers[0])
-        assert all(after[agent] == before[agent] for agent in before if before[agent] != lost)
-        assert all(after[agent] != lost for agent in before)
-        alive = [server for number, server in enumerate(servers) if f"n{number}" != lost]
-        other = stack.enter_context(alive[-1].client("ada"))
-        streamed: list[Any] = []
-        code = "print(x)"
-        assert other.attach(agents[0].id).execute(code, on_output=lambda *one: streamed.append(one)).text == "0"
-        assert streamed == [("stream", {"name": "stdout", "text": "0\n"})]
