@@ -13,7 +13,8 @@ from tests.system import unavailable
 from workbook.sandbox.isolation.limits import Limits
 from workbook.sandbox.isolation.server import ForkServer, available
 from workbook.sandbox.service.boxes import library
-from workbook.sandbox.service.live import CellLimits, CheckpointRefused, ContextLost, FileRefused, LiveBox, SessionLost
+from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.live_types import CellLimits, CheckpointRefused, ContextLost, FileRefused, SessionLost
 
 pytestmark = pytest.mark.anyio
 
@@ -131,15 +132,18 @@ async def test_files(live: LiveBox) -> None:
 
 
 async def test_changes_of_files_are_told_once(live: LiveBox) -> None:
-    await live.file("changes")
+    await live.changes()
     await run(live, "import os\nos.makedirs('d/e')\nopen('d/e/f', 'w').write('x')\nos.symlink('f', 'd/e/l')")
-    found, _ = await live.file("changes")
+    (found,) = await live.changes(told=True)
+    assert found is not None
     assert [(one["path"], one["kind"]) for one in found["changed"]] == [
         ("d", "folder"), ("d/e", "folder"), ("d/e/f", "file"), ("d/e/l", "link"),
     ]  # fmt: skip
-    assert (await live.file("changes"))[0] == {"changed": [], "removed": []}
+    assert await live.changes() == [{"changed": [], "removed": []}]
     await run(live, "open('d/e/f', 'a').write('y')\nos.remove('d/e/l')")
-    found, _ = await live.file("changes")
+    found, rest = await live.changes()
+    assert found is not None
+    assert rest == {"changed": [], "removed": []}
     assert ([one["path"] for one in found["changed"]], found["removed"]) == (["d/e/f"], ["d/e/l"])
 
 

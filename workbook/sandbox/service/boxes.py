@@ -10,8 +10,10 @@ from typing import Any
 from workbook.sandbox.isolation.box import IsolationError
 from workbook.sandbox.isolation.limits import Limits
 from workbook.sandbox.isolation.server import ForkServer
-from workbook.sandbox.service.live import LiveBox, OnCall
-from workbook.sandbox.service.session import MAIN, ReadyBox, seed_of
+from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.live_types import OnCall
+from workbook.sandbox.service.session import MAIN, ReadyBox
+from workbook.sandbox.service.session_cells import seed_of
 
 DEFAULT = "default"
 """The environment that has what the service itself has."""

@@ -241,15 +241,24 @@ class _Supervisor:
             there = context.line.fill()
             while (frame := context.line.take()) is not None:
                 message, blobs = frame
+                said: dict[str, Any] = {"context": name, "frame": message}
                 if "done" in message:
                     self._print_rest(name, context)
-                self._host.send({"context": name, "frame": message}, blobs)
+                    said["changes"] = self._changes()
+                self._host.send(said, blobs)
         except ChannelError:
             there = 0
             with suppress(ProcessLookupError):
                 os.kill(context.process, signal.SIGKILL)
         if not there:
             self._context_ended(name, context)
+
+    def _changes(self) -> dict[str, Any] | None:
+        """Returns what a cell has changed in the workspace: the host would ask for it next."""
+        try:
+            return self._workspace.changes()
+        except OSError:
+            return None
 
     def _print_rest(self, name: str, context: _Context) -> None:
         for pipe in list(context.pipes):

@@ -7,15 +7,15 @@ from typing import Any
 from workbook.sandbox.service.store import Event
 
 CREATED = "session.created"  # seed, key
-CONTEXT_OPENED = "context.opened"  # context
+CONTEXT_OPENED = "context.opened"  # context; of one that was there before: its state is lost
 CONTEXT_ENDED = "context.ended"  # context, reason
 CELL_STARTED = "cell.started"  # cell, context, code, timeout, key
-CELL_FINISHED = "cell.finished"  # cell, context, key, result or its blob, changed and removed files
+CELL_FINISHED = "cell.finished"  # cell, context, result or its blob, whether the process ended, changed, removed files
 CALL_STARTED = "call.started"  # call, name, arguments, and of a cell's: cell, number
 CALL_FINISHED = "call.finished"  # call, value or error, blobs
-FILE_CHANGED = "file.changed"  # changed and removed files, by the files interface
-PROGRAM_STARTED = "program.started"  # program, command
-PROGRAM_ENDED = "program.ended"  # program, status
+FILE_CHANGED = "file.changed"  # changed and removed files, by the files interface: key, digest of what was asked, value
+PROGRAM_STARTED = "program.started"  # program, command, key
+PROGRAM_ENDED = "program.ended"  # program, status, whether it could not be started
 CHECKPOINT = "checkpoint"  # contexts with their blobs, all files
 RESTORED = "session.restored"  # node, seconds, cells that were executed again
 CLOSED = "session.closed"  # reason
@@ -47,20 +47,20 @@ class DoneCell:
         context: Where it was executed.
         code: Its source.
         timeout: Its limit, in seconds.
+        calls: What its calls gave, by number: name, arguments, outcome event.
         result: What was acknowledged, as JSON.
         blob: Where the result is instead, if it is large.
-        lost: Whether the context's state was lost in it.
-        calls: What its calls gave, by number: name, arguments, outcome event.
+        ended: Whether the context's process ended in it: it is no part of the context's state.
     """
 
     cell: str
     context: str
     code: str
     timeout: float
-    result: dict[str, Any] | None
-    blob: str
-    lost: bool
     calls: dict[int, "DoneCall"]
+    result: dict[str, Any] | None = None
+    blob: str = ""
+    ended: bool = False
 
 
 @dataclass
@@ -90,27 +90,35 @@ class History:
 
     Attributes:
         seed: Of its random numbers.
-        contexts: Those that were open, in order, each with the cells that made its state since it was last lost.
+        contexts: Those that are open, in order, each with the cells that made its state.
+        gone: Contexts whose state could not be brought back, of which no result has told yet.
         checkpoints: Of contexts, the blob with their state before the first of these cells.
         files: The workspace, by path, folders before what is in them.
         by_key: Cells that have an idempotency key, by key; those that did not come to their end too, as None.
         codes_by_key: What was executed with each key.
         calls_by_key: Calls of cells that did not come to their end, by the cell's key.
         own_calls: Calls that the caller itself has made, by their number.
+        files_by_key: Changes of files that have an idempotency key, by key: digest of what was asked, and the answer.
         programs: Commands of programs that have not ended, by name.
+        programs_by_key: Programs that have an idempotency key, by key: name and command.
+        statuses: Exit statuses of programs that have ended, by name; None where nobody knows it.
         last: The number of the last event.
         cells: How many cells were started.
     """
 
     seed: int = 0
     contexts: dict[str, list[DoneCell]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     checkpoints: dict[str, str] = field(default_factory=dict)
     files: dict[str, Entry] = field(default_factory=dict)
     by_key: dict[str, DoneCell | None] = field(default_factory=dict)
     codes_by_key: dict[str, str] = field(default_factory=dict)
     calls_by_key: dict[str, dict[int, DoneCall]] = field(default_factory=dict)
     own_calls: dict[str, DoneCall] = field(default_factory=dict)
+    files_by_key: dict[str, tuple[str, Any]] = field(default_factory=dict)
     programs: dict[str, list[str]] = field(default_factory=dict)
+    programs_by_key: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    statuses: dict[str, int | None] = field(default_factory=dict)
     last: int = 0
     cells: int = 0
 
@@ -127,11 +135,14 @@ def read(events: Sequence[Event]) -> History:
             case "session.created":
                 history.seed = data["seed"]
             case "context.opened":
+                if data["context"] in history.contexts:
+                    history.gone.add(data["context"])
                 history.contexts[data["context"]] = []
                 history.checkpoints.pop(data["context"], None)
             case "context.ended":
                 history.contexts.pop(data["context"], None)
                 history.checkpoints.pop(data["context"], None)
+                history.gone.discard(data["context"])
             case "cell.started":
                 started[data["cell"]] = event
                 history.cells += 1
@@ -156,26 +167,31 @@ def read(events: Sequence[Event]) -> History:
                     begun["context"],
                     begun["code"],
                     begun["timeout"],
+                    of_cell.get(data["cell"], {}),
                     data.get("result"),
                     data.get("blob", ""),
-                    data["lost"],
-                    of_cell.get(data["cell"], {}),
+                    data["ended"],
                 )
                 if begun.get("key"):
                     history.by_key[begun["key"]] = done
-                if begun["context"] in history.contexts:
-                    if done.lost:
-                        history.contexts[begun["context"]] = []
-                        history.checkpoints.pop(begun["context"], None)
-                    else:
-                        history.contexts[begun["context"]].append(done)
+                history.gone.discard(begun["context"])
+                if begun["context"] in history.contexts and not done.ended:
+                    history.contexts[begun["context"]].append(done)
                 apply(history.files, data)
             case "file.changed":
                 apply(history.files, data)
+                if key := data.get("key"):
+                    history.files_by_key[key] = data["asked"], data["value"]
             case "program.started":
                 history.programs[data["program"]] = data["command"]
+                if key := data.get("key"):
+                    history.programs_by_key[key] = data["program"], data["command"]
             case "program.ended":
                 history.programs.pop(data["program"], None)
+                history.statuses[data["program"]] = data["status"]
+                if data.get("failed"):
+                    for key in [one for one, (name, _) in history.programs_by_key.items() if name == data["program"]]:
+                        del history.programs_by_key[key]
             case "checkpoint":
                 for context, blob in data["contexts"].items():
                     history.contexts[context] = []

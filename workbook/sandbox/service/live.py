@@ -4,9 +4,9 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from workbook.sandbox.isolation.box import Box, BoxDied
@@ -14,6 +14,17 @@ from workbook.sandbox.isolation.cells import CONTENTS, GRACE
 from workbook.sandbox.isolation.channel import ChannelError
 from workbook.sandbox.outputs import CellError, Outputs, Result, Status
 from workbook.sandbox.process import Message
+from workbook.sandbox.service.live_types import (
+    CELL_LIMITS,
+    CellLimits,
+    CheckpointRefused,
+    ContextLost,
+    FileRefused,
+    OnCall,
+    OnMessage,
+    Program,
+    SessionLost,
+)
 
 CHECKPOINT_SECONDS = 10.0
 """What a checkpoint of a context may take."""
@@ -25,48 +36,6 @@ _AT_ONCE = 100  # messages of a box that are dealt with before others have their
 _MOST_NAME = 200
 _T = TypeVar("_T")
 
-OnMessage = Callable[[str, dict[str, Any]], None]
-"""Takes a message's type and content while a cell runs."""
-
-OnCall = Callable[[str, str, dict[str, Any]], Awaitable[tuple[Any, list[bytes]]]]
-"""Does what code in a context asks for: context, name, arguments. What it raises is told to the code."""
-
-
-class SessionLost(Exception):  # noqa: N818 - it says what happened
-    """The box has ended. The message says why, as in "out of memory"."""
-
-
-class ContextLost(Exception):  # noqa: N818 - it says what happened
-    """A context's process has ended: what its cells had defined is gone."""
-
-
-class CheckpointRefused(Exception):  # noqa: N818 - it says what happened
-    """What a context's cells have defined cannot be kept, or not be read back. The message says why."""
-
-
-class FileRefused(Exception):  # noqa: N818 - it says what happened
-    """The session's file system refuses. `code` is the error's name, as in ENOENT."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-@dataclass(frozen=True)
-class CellLimits:
-    """What a cell may put out.
-
-    Attributes:
-        output_bytes: Of output that is kept; the rest is dropped.
-        outputs: Entries that are kept; consecutive prints share one.
-    """
-
-    output_bytes: int = 1_000_000
-    outputs: int = 1_000
-
-
-CELL_LIMITS = CellLimits()
-
 
 @dataclass
 class _Cell:
@@ -76,23 +45,6 @@ class _Cell:
     on_message: OnMessage | None
     end: "asyncio.Future[dict[str, Any]]"
     count: int | None = None
-
-
-@dataclass
-class Program:
-    """A program that was started in a session.
-
-    Attributes:
-        name: What it is called by.
-        pid: Its number in the box.
-        output: What it has written and nobody has taken yet: stream and bytes; None at its end.
-        ended: Its exit status, once it has ended.
-    """
-
-    name: str
-    pid: int
-    output: "asyncio.Queue[tuple[str, bytes] | None]" = field(default_factory=asyncio.Queue)
-    ended: "asyncio.Future[int]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class LiveBox:
@@ -114,6 +66,7 @@ class LiveBox:
         self._opening: dict[str, asyncio.Future[None]] = {}
         self._ending: dict[str, asyncio.Future[None]] = {}
         self._answers: dict[int, asyncio.Future[tuple[Any, list[bytes]]]] = {}
+        self._changes: list[dict[str, Any] | None] = []  # told with cells' ends, and not asked for yet
         self._checkpoints: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
         self._starting: dict[str, asyncio.Future[Program]] = {}
         self._programs: dict[str, Program] = {}
@@ -268,6 +221,26 @@ class LiveBox:
         finally:
             self._answers.pop(number, None)
 
+    async def changes(self, *, told: bool = False) -> list[dict[str, Any] | None]:
+        """Returns what has changed in the workspace since the last call, in order; see `workspace.Workspace.changes`.
+
+        Where there were too many files to look at, that is None.
+
+        Args:
+            told: Whether what was told with the last cell's end is enough.
+
+        Raises:
+            SessionLost: The box has ended.
+        """
+        found: list[dict[str, Any] | None] = []
+        if not told:
+            try:
+                found = [(await self.file("changes"))[0]]
+            except FileRefused:
+                found = [None]
+        found, self._changes = [*self._changes, *found], []
+        return found
+
     async def start(
         self, command: Sequence[str], environment: dict[str, str] | None = None, *, has_input: bool = False
     ) -> Program:
@@ -399,7 +372,10 @@ class LiveBox:
                     {"status": "died", "error": CellError("DeadKernelError", reason), "lost": True, "count": cell.count}
                 )
         else:
-            self._frame(name, cell, message["frame"], blobs)
+            frame = message["frame"]
+            if cell is not None and "done" in frame and not cell.end.done():
+                self._changes.append(message["changes"])
+            self._frame(name, cell, frame, blobs)
 
     def _frame(self, context: str, cell: _Cell | None, frame: dict[str, Any], blobs: list[bytes]) -> None:
         """Takes what a context's own process has sent."""

@@ -15,7 +15,8 @@ from workbook.sandbox.isolation.limits import Limits
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.boxes import DEFAULT, Boxes
 from workbook.sandbox.service.hooks import Observer
-from workbook.sandbox.service.live import LiveBox, SessionLost
+from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.live_types import SessionLost
 from workbook.sandbox.service.routing import place
 from workbook.sandbox.service.session import Session
 from workbook.sandbox.service.session_calls import Call

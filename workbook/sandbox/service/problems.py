@@ -9,7 +9,7 @@ from workbook.sandbox.isolation.box import IsolationError
 from workbook.sandbox.service.egress import EgressDenied, FetchError
 from workbook.sandbox.service.environments import EnvironmentUnavailableError
 from workbook.sandbox.service.exchange import FetchTimeout, TooLarge
-from workbook.sandbox.service.live import ContextLost, FileRefused, SessionLost
+from workbook.sandbox.service.live_types import ContextLost, FileRefused, SessionLost
 from workbook.sandbox.service.mounts import MountError
 from workbook.sandbox.service.node import ElsewhereError, FullError
 from workbook.sandbox.service.programs import UnknownProgramError

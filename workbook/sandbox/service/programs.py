@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from workbook.sandbox.service.live import FileRefused, LiveBox, Program
+from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.live_types import FileRefused, Program
 
 KEPT = 1 << 20
 """Bytes of a program's output that are kept; of more, the oldest go."""
@@ -106,8 +107,13 @@ class Programs:
         return list(self._by_name.values())
 
     def add_lost(self, name: str, command: Sequence[str]) -> None:
-        """Remembers one of an earlier box."""
+        """Remembers one of an earlier box, which ended with it."""
         self._by_name[name] = Running(name, list(command), lost=LOST)
+
+    def add_ended(self, name: str, command: Sequence[str], status: int | None) -> None:
+        """Remembers one that had ended before this box was made; what it has written is not kept."""
+        self._by_name[name] = Running(name, list(command), status=status, lost="" if status is not None else LOST)
+        self._forget()
 
     async def start(
         self, box: LiveBox, name: str, command: Sequence[str], environment: dict[str, str], *, has_input: bool
@@ -123,12 +129,15 @@ class Programs:
         program = await box.start(command, environment, has_input=has_input)
         running = Running(name, list(command), program.pid, program=program)
         self._by_name[name] = running
-        for old in [one for one in self._by_name.values() if one.ended][: max(0, len(self._by_name) - MOST)]:
-            del self._by_name[old.name]
+        self._forget()
         task = asyncio.create_task(_drain(program, running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return running
+
+    def _forget(self) -> None:
+        for old in [one for one in self._by_name.values() if one.ended][: max(0, len(self._by_name) - MOST)]:
+            del self._by_name[old.name]
 
 
 async def _drain(program: Program, running: Running) -> None:

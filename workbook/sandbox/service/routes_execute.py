@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from workbook.sandbox.service.context import Service, TheKey, TheName, TheService, TheTenant
-from workbook.sandbox.service.live import CellLimits
+from workbook.sandbox.service.live_types import CellLimits
 from workbook.sandbox.service.logs import LOGGER
 from workbook.sandbox.service.problems import Problem, invalid, problem_of
 from workbook.sandbox.service.session import MAIN, Session

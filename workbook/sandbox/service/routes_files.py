@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from workbook.sandbox.service.context import Service, TheName, TheService, TheTenant
-from workbook.sandbox.service.live import FileRefused
+from workbook.sandbox.service.live_types import FileRefused
 from workbook.sandbox.service.problems import Problem
 from workbook.sandbox.service.session_files import CHUNK
 

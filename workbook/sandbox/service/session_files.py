@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.journal import Entry
-from workbook.sandbox.service.live import FileRefused, LiveBox
+from workbook.sandbox.service.live import LiveBox
+from workbook.sandbox.service.live_types import FileRefused
+from workbook.sandbox.service.session_calls import KeyConflictError
 from workbook.sandbox.service.session_log import Log
 from workbook.sandbox.service.store import NewEvent, RefusedError
 
@@ -27,18 +30,40 @@ class SessionFiles:
 
     Attributes:
         entries: The workspace as the log has it, by path, folders before what is in them.
-        lock: Held from a change to its event, so that each event has the changes of one cause.
+        by_key: Changes that were made with a key, by key: a digest of what was asked for, and what it gave.
+        lock: Held from a change to its event: nobody is told of a change that stands in no event.
     """
 
     def __init__(self, log: Log, box: Callable[[], LiveBox]) -> None:
         """Takes the log, and what gives the box."""
         self._log, self._box = log, box
         self.entries: dict[str, Entry] = {}
+        self.by_key: dict[str, tuple[str, Any]] = {}
         self.lock = asyncio.Lock()
 
-    async def record(self) -> None:
-        """Writes down what has changed."""
-        changes = await self.changes()
+    async def change(self, action: str, blobs: Sequence[bytes], key: str, arguments: dict[str, Any]) -> Any:
+        """Makes a change, with a key once; returns what the box says of it. See `Session.file`."""
+        asked = hashlib.sha256(json.dumps([action, arguments], sort_keys=True).encode())
+        for blob in blobs:
+            asked.update(hashlib.sha256(blob).digest())
+        async with self.lock:
+            if key in self.by_key:
+                was, value = self.by_key[key]
+                if was != asked.hexdigest():
+                    raise KeyConflictError(f"the key {key!r} was used for another change")
+                return value
+            value, _ = await self._box().file(action, blobs, **arguments)
+            if not key:
+                await self.record()
+                return value
+            await self.record({"key": key, "asked": asked.hexdigest(), "value": value})
+            self.by_key[key] = asked.hexdigest(), value
+            return value
+
+    async def record(self, of: Mapping[str, Any] | None = None) -> None:
+        """Writes down what has changed, and of what."""
+        *before, change = await self.changes()
+        changes = [*before, dataclasses.replace(change, data={**change.data, **(of or {})})]
         await self._log.record(*changes)
         self.note(changes)
 
@@ -47,13 +72,21 @@ class SessionFiles:
         for change in changes:
             journal.apply(self.entries, dict(change.data))
 
-    async def changes(self) -> list[NewEvent]:
-        """Returns what has changed in the workspace, and keeps the blobs that hold it; one event at least."""
-        box = self._box()
-        try:
-            found, _ = await box.file("changes")
-        except FileRefused:
-            return [NewEvent(journal.FILE_CHANGED, {"incomplete": True})]
+    async def changes(self, *, told: bool = False) -> list[NewEvent]:
+        """Returns what has changed in the workspace, and keeps the blobs that hold it; one event at least.
+
+        Args:
+            told: Whether a cell has just come to its end, with which the box tells of it: it is not asked then.
+        """
+        changes: list[NewEvent] = []
+        for found in await self._box().changes(told=told):
+            if found is None:
+                changes.append(NewEvent(journal.FILE_CHANGED, {"incomplete": True}))
+            else:
+                changes += await self._events_of(found)
+        return changes or [NO_CHANGE]
+
+    async def _events_of(self, found: dict[str, Any]) -> list[NewEvent]:
         changes = [
             NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": [str(path) for path in part]})
             for part in _parts(found["removed"])
@@ -72,7 +105,7 @@ class SessionFiles:
                 changed.append({"path": str(one["path"]), **dataclasses.asdict(entry)})
             what = {"changed": changed, "removed": []}
             changes.append(NewEvent(journal.FILE_CHANGED, what, tuple(dict.fromkeys(names))))
-        return changes or [NO_CHANGE]
+        return changes
 
     async def _read(self, path: str, size: int) -> bytes:
         data = b""
@@ -86,8 +119,9 @@ class SessionFiles:
     async def restore(self) -> None:
         """Makes the workspace what the log says that it was, whatever the cells have made of it this time."""
         box, wanted = self._box(), self.entries
-        found, _ = await box.file("changes")
-        kinds = {one["path"]: one["kind"] for one in found["changed"]}
+        kinds: dict[str, str] = {}
+        for found in await box.changes():
+            kinds |= {one["path"]: one["kind"] for one in (found or NO_CHANGE.data)["changed"]}
         for path in reversed(kinds):
             there = wanted.get(path)
             if path in kinds and (there is None or there.kind != kinds[path]):
@@ -101,7 +135,7 @@ class SessionFiles:
             else:
                 await box.file("write", [await self._log.blob(entry.blob)], path=path)
                 await box.file("set_mode", path=path, mode=entry.mode)
-        await box.file("changes")
+        await box.changes()
 
 
 def _parts(files: Sequence[Any]) -> list[list[Any]]:
