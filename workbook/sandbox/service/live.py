@@ -2,20 +2,21 @@
 
 import asyncio
 import itertools
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from workbook.sandbox.isolation.box import Box, BoxDied
-from workbook.sandbox.isolation.cells import CONTENTS, GRACE
+from workbook.sandbox.isolation.cells import GRACE
 from workbook.sandbox.isolation.channel import ChannelError
-from workbook.sandbox.outputs import CellError, Outputs, Result, Status
-from workbook.sandbox.process import Message
+from workbook.sandbox.outputs import CellError, Outputs, Result
+from workbook.sandbox.service.live_cell import End, LiveCell
+from workbook.sandbox.service.live_programs import LivePrograms
 from workbook.sandbox.service.live_types import (
     CELL_LIMITS,
+    MOST_NAME,
     CellLimits,
     CheckpointRefused,
     ContextLost,
@@ -33,18 +34,7 @@ PATIENCE = 30.0
 """Seconds in which a box's supervisor must answer; code in the box can stop it."""
 
 _AT_ONCE = 100  # messages of a box that are dealt with before others have their turn
-_MOST_NAME = 200
 _T = TypeVar("_T")
-
-
-@dataclass
-class _Cell:
-    """A cell that runs: what it has put out, and where its end is awaited."""
-
-    outputs: Outputs
-    on_message: OnMessage | None
-    end: "asyncio.Future[dict[str, Any]]"
-    count: int | None = None
 
 
 class LiveBox:
@@ -62,14 +52,13 @@ class LiveBox:
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
         self._lost = ""
-        self._contexts: dict[str, _Cell | None] = {}
+        self._contexts: dict[str, LiveCell | None] = {}
+        self._programs = LivePrograms(self._post)
         self._opening: dict[str, asyncio.Future[None]] = {}
         self._ending: dict[str, asyncio.Future[None]] = {}
         self._answers: dict[int, asyncio.Future[tuple[Any, list[bytes]]]] = {}
         self._changes: list[dict[str, Any] | None] = []  # told with cells' ends, and not asked for yet
         self._checkpoints: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
-        self._starting: dict[str, asyncio.Future[Program]] = {}
-        self._programs: dict[str, Program] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._watched = box.descriptors()
         for descriptor in self._watched:
@@ -118,28 +107,27 @@ class LiveBox:
             raise ContextLost(f"there is no context {context!r}")
         began = time.perf_counter()
         outputs = Outputs(limits.output_bytes, limits.outputs)
-        cell = _Cell(outputs, on_message, self._loop.create_future())
+        cell = LiveCell(outputs, on_message, self._loop.create_future())
         self._contexts[context] = cell
         try:
             self._post({"do": "send", "context": context, "frame": {"execute": code}})
             end = await self._end(context, cell, timeout)
         except SessionLost as error:
-            end = {"status": "died", "error": CellError("DeadKernelError", str(error)), "lost": True}
+            end = End("died", CellError("DeadKernelError", str(error)), lost=True)
         finally:
             if self._contexts.get(context) is cell:
                 self._contexts[context] = None
-        problem = end.get("error")
         return Result(
             outputs=outputs.list,
-            status=end["status"],
-            error=None if problem is None else outputs.bounded(problem),
-            state_lost=bool(end.get("lost")),
+            status=end.status,
+            error=None if end.error is None else outputs.bounded(end.error),
+            state_lost=end.lost,
             truncated=outputs.truncated,
             seconds=time.perf_counter() - began,
-            execution_count=end.get("count"),
+            execution_count=end.count,
         )
 
-    async def _end(self, context: str, cell: _Cell, timeout: float) -> dict[str, Any]:
+    async def _end(self, context: str, cell: LiveCell, timeout: float) -> End:
         """Waits for the end of a cell, and sees to it."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):  # not wait_for, which can lose a cancellation in Python 3.11
@@ -148,10 +136,10 @@ class LiveBox:
         self.interrupt(context)
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE):
-                return {**await asyncio.shield(cell.end), "status": "timeout", "error": late}
+                return replace(await asyncio.shield(cell.end), status="timeout", error=late)
         self._post({"do": "close", "context": context})
         end = await self._answered(cell.end, GRACE)
-        return {**end, "status": "timeout", "error": late, "lost": True}
+        return replace(end, status="timeout", error=late, lost=True)
 
     async def checkpoint(self, context: str) -> bytes:
         """Returns what a context's cells have defined, in a form that `restore` takes. No cell may be running in it.
@@ -250,15 +238,7 @@ class LiveBox:
             SessionLost: The box has ended.
             FileRefused: It cannot be started.
         """
-        name = f"p{next(self._numbers)}"
-        future: asyncio.Future[Program] = self._loop.create_future()
-        self._starting[name] = future
-        what = {"process": name, "command": list(command), "environment": environment or {}, "input": has_input}
-        self._post({"do": "start", **what})
-        try:
-            return await self._answered(future)
-        finally:
-            del self._starting[name]
+        return await self._answered(self._programs.start(command, environment or {}, has_input=has_input))
 
     def write_to(self, program: Program, data: bytes) -> None:
         """Gives a program something to read; nothing ends its input."""
@@ -340,11 +320,11 @@ class LiveBox:
             if future is None or future.done():
                 return
             if error := message.get("error"):
-                future.set_exception(FileRefused(str(error["code"])[:_MOST_NAME], str(error["message"])[:1000]))
+                future.set_exception(FileRefused(str(error["code"])[:MOST_NAME], str(error["message"])[:1000]))
             else:
                 future.set_result((message.get("value"), blobs))
         elif "process" in message:
-            self._from_program(message["process"], message, blobs)
+            self._programs.take(message["process"], message, blobs)
 
     def _from_context(self, name: str, message: dict[str, Any], blobs: list[bytes]) -> None:
         if "opened" in message:
@@ -357,8 +337,7 @@ class LiveBox:
         cell = self._contexts[name]
         if "printed" in message:
             if cell is not None:
-                content = {"name": str(message["printed"]), "text": blobs[0].decode(errors="replace")}
-                self._put_out(cell, "stream", content)
+                cell.printed(str(message["printed"]), blobs[0])
         elif "ended" in message:
             del self._contexts[name]
             if ending := self._ending.pop(name, None):
@@ -366,18 +345,15 @@ class LiveBox:
             for owner, waiting in self._checkpoints.values():
                 if owner == name and not waiting.done():
                     waiting.set_exception(ContextLost(f"the context {name!r} has ended"))
-            if cell is not None and not cell.end.done():
-                reason = f"the context's process ended: {_status(message['ended'])}"
-                cell.end.set_result(
-                    {"status": "died", "error": CellError("DeadKernelError", reason), "lost": True, "count": cell.count}
-                )
+            if cell is not None:
+                cell.died(message["ended"])
         else:
             frame = message["frame"]
             if cell is not None and "done" in frame and not cell.end.done():
                 self._changes.append(message["changes"])
             self._frame(name, cell, frame, blobs)
 
-    def _frame(self, context: str, cell: _Cell | None, frame: dict[str, Any], blobs: list[bytes]) -> None:
+    def _frame(self, context: str, cell: LiveCell | None, frame: dict[str, Any], blobs: list[bytes]) -> None:
         """Takes what a context's own process has sent."""
         if "checkpoint" in frame:
             owner, waiting = self._checkpoints.get(frame["checkpoint"], ("", None))
@@ -393,22 +369,9 @@ class LiveBox:
         elif cell is None:
             return
         elif "done" in frame:
-            if not cell.end.done():
-                cell.end.set_result(_done(frame["done"], cell))
+            cell.done(frame["done"])
         else:
-            message = frame["message"]
-            kind, content = message["msg_type"], message["content"]
-            wanted = CONTENTS.get(kind) if isinstance(kind, str) else None
-            if wanted and all(type(content.get(key)) is wanted[key] for key in wanted):
-                self._put_out(cell, kind, content)
-
-    def _put_out(self, cell: _Cell, kind: str, content: dict[str, Any]) -> None:
-        packed = json.dumps(content).encode()
-        cell.outputs.add(Message(time.perf_counter(), "iopub", kind, "", "", packed))
-        if kind == "execute_result" and type(content.get("execution_count")) is int:
-            cell.count = content["execution_count"]
-        if cell.on_message is not None and not cell.outputs.truncated:
-            cell.on_message(kind, content)
+            cell.take(frame["message"])
 
     async def _call(self, context: str, frame: dict[str, Any]) -> None:
         number, name, arguments = frame["call"], frame.get("name"), frame.get("arguments")
@@ -422,23 +385,6 @@ class LiveBox:
             answer = {"returns": number, "error": f"{type(error).__name__}: {error}"[:2000]}
         with suppress(SessionLost):
             self._post({"do": "send", "context": context, "frame": answer}, blobs)
-
-    def _from_program(self, name: str, message: dict[str, Any], blobs: list[bytes]) -> None:
-        if "started" in message or "failed" in message:
-            if (future := self._starting.get(name)) is None or future.done():
-                return
-            if "failed" in message:
-                future.set_exception(FileRefused("ENOEXEC", str(message["failed"])[:1000]))
-            else:
-                program = self._programs[name] = Program(name, int(message["started"]))
-                future.set_result(program)
-        elif (running := self._programs.get(name)) is not None:
-            if "printed" in message:
-                running.output.put_nowait((str(message["printed"]), blobs[0]))
-            elif not running.ended.done():
-                running.ended.set_result(int(message["ended"]))
-                running.output.put_nowait(None)
-                del self._programs[name]
 
     # Its end.
 
@@ -458,13 +404,11 @@ class LiveBox:
         lost = SessionLost(reason)
         waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._ending.values(), *self._answers.values()]
         waiting += [future for _, future in self._checkpoints.values()]
-        waiting += [*self._starting.values(), *(program.ended for program in self._programs.values())]
+        waiting += self._programs.end()
         for future in waiting:
             if not future.done():
                 future.set_exception(lost)
                 future.exception()  # nobody need be waiting for it
-        for program in self._programs.values():
-            program.output.put_nowait(None)
         for cell in self._contexts.values():
             if cell is not None and not cell.end.done():
                 cell.end.set_exception(lost)
@@ -475,28 +419,6 @@ class LiveBox:
     def _raise_if_lost(self) -> None:
         if self._lost:
             raise SessionLost(self._lost)
-
-
-def _done(done: dict[str, Any], cell: _Cell) -> dict[str, Any]:
-    """Reads the end of a cell, which may be anything."""
-    error, count = done.get("error"), done.get("execution_count")
-    count = count if type(count) is int and 0 <= count < 1e9 else None
-    if error is None:
-        return {"status": "ok", "count": count}
-    shown = next((one for one in reversed(cell.outputs.list) if one["output_type"] == "error"), {})
-    text, trace = str(shown.get("evalue", "")), shown.get("traceback", [])
-    status: Status = "error"
-    lines = "\n".join(line for line in trace if isinstance(line, str))
-    return {"status": status, "error": CellError(str(error)[:_MOST_NAME], text, lines), "count": count}
-
-
-def _status(code: Any) -> str:
-    import signal
-
-    if type(code) is int and -65 < code < 0:
-        with suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit status {code}" if type(code) is int else "unknown"
 
 
 def _ignore(stream: str, data: bytes) -> None:

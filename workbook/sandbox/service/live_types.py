@@ -5,6 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_NAME = 200
+"""Characters of a name that a box gives to something that went wrong."""
+
 OnMessage = Callable[[str, dict[str, Any]], None]
 """Takes a message's type and content while a cell runs."""
 
