@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from workbook.sandbox.service.boxes import DEFAULT, Boxes
 from workbook.sandbox.service.hooks import Observer
 from workbook.sandbox.service.live import LiveBox
 from workbook.sandbox.service.live_types import SessionLost
+from workbook.sandbox.service.room import FullError, Room
 from workbook.sandbox.service.routing import place
 from workbook.sandbox.service.session import Session
 from workbook.sandbox.service.session_calls import Call
@@ -44,14 +46,6 @@ _CHECK = 3.0  # seconds in which the store must take a heartbeat for the node to
 
 CallsOf = Callable[[str], Mapping[str, Call]]
 """Gives what code in a tenant's sessions may ask the service for, by name."""
-
-
-class FullError(Exception):
-    """The machine is full, and so is the queue; `retry_after` is in seconds."""
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 class ElsewhereError(Exception):
@@ -122,8 +116,8 @@ class Node:
         self._calls_of = calls_of
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-        self._room = asyncio.Semaphore(settings.capacity)
-        self._waiting = 0
+        refused = partial(self.observer.refused, "full")
+        self._room = Room(settings.capacity, settings.queue, settings.patience, refused)
         self._tasks: list[asyncio.Task[None]] = []
         self.draining = False
         self.known = 1
@@ -168,15 +162,15 @@ class Node:
     @property
     def waiting(self) -> int:
         """How many sessions wait for room."""
-        return self._waiting
+        return self._room.waiting
 
     async def problems(self) -> list[str]:
         """Why no session could be had now; empty if one could."""
         found = []
         if self.draining:
             found.append("it is ending")
-        if self._room.locked():
-            found.append(f"{self.settings.capacity} sessions are live, which is all that there is room for")
+        if problem := self._room.problem:
+            found.append(problem)
         async with self._looking:
             when, tried = self._tried
             if time.monotonic() - when > 1.0:  # whoever asks all the time costs no more
@@ -236,7 +230,7 @@ class Node:
             raise FullError("this node is ending", 1.0)
         if not placed:
             await self._place(session)
-        async with self._room_for_one() as taken:
+        async with self._room.one() as taken:
             limits = limits or self.settings.limits
             record = SessionRecord(session, tenant, environment, limits=asdict(limits), owner=self.settings.id, epoch=1)
             try:
@@ -347,8 +341,8 @@ class Node:
         dead = self._sessions.pop(session, None)
         if dead is not None:
             await dead.let_go()
-            self._room.release()
-        async with self._room_for_one() as taken:
+            self._room.give_back()
+        async with self._room.one() as taken:
             try:
                 record = await self.store.claim(session, here, record.epoch)
             except FencedError:  # another node was faster, or somebody has closed it
@@ -394,36 +388,11 @@ class Node:
         if self._sessions.get(name) is session:
             del self._sessions[name]
             self._locks.pop(name, None)
-            self._room.release()
+            self._room.give_back()
 
     async def _make_box(self, session: Session) -> LiveBox:
         limits = Limits(**session.record.limits)
         return await self.boxes.make(session.on_call, limits, session.record.environment)
-
-    # Room.
-
-    @contextlib.asynccontextmanager
-    async def _room_for_one(self) -> Any:
-        """Takes room for a session, which the block may keep."""
-        if self._room.locked() and self._waiting >= self.settings.queue:
-            self.observer.refused("full")
-            raise FullError(f"{self.settings.capacity} sessions are live, and {self._waiting} wait for room", 1.0)
-        self._waiting += 1
-        try:
-            await asyncio.wait_for(self._room.acquire(), self.settings.patience)
-        except TimeoutError:
-            self.observer.refused("full")
-            raise FullError(
-                f"{self.settings.capacity} sessions are live, and none ended in {self.settings.patience:g} s", 5.0
-            ) from None
-        finally:
-            self._waiting -= 1
-        taken = _Taken()
-        try:
-            yield taken
-        finally:
-            if not taken.kept:
-                self._room.release()
 
     # What goes on by itself.
 
@@ -457,14 +426,3 @@ class Node:
 
 async def _nobody(context: str, name: str, arguments: dict[str, Any]) -> tuple[Any, list[bytes]]:
     raise LookupError(f"nobody answers {name!r} of {context!r}, with {len(arguments)} arguments: it is for a try")
-
-
-class _Taken:
-    """Room that was taken; given back unless it is kept."""
-
-    def __init__(self) -> None:
-        self.kept = False
-
-    def keep(self) -> None:
-        """Keeps it beyond the block."""
-        self.kept = True

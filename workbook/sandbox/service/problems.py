@@ -11,8 +11,9 @@ from workbook.sandbox.service.environments import EnvironmentUnavailableError
 from workbook.sandbox.service.exchange import FetchTimeout, TooLarge
 from workbook.sandbox.service.live_types import ContextLost, FileRefused, SessionLost
 from workbook.sandbox.service.mounts import MountError
-from workbook.sandbox.service.node import ElsewhereError, FullError
+from workbook.sandbox.service.node import ElsewhereError
 from workbook.sandbox.service.programs import UnknownProgramError
+from workbook.sandbox.service.room import FullError
 from workbook.sandbox.service.session_calls import KeyConflictError, OutcomeUnknownError
 from workbook.sandbox.service.store import (
     FencedError,
