@@ -48,6 +48,9 @@ def serve(
     patience: Annotated[float, typer.Option(min=0, help="Seconds that one waits for room.")] = 10.0,
     idle: Annotated[float, typer.Option(min=0.1, help="Seconds without a request after which a box ends.")] = 600.0,
     quota: Annotated[int, typer.Option(min=1, help="Sessions that a tenant may have, unless its entry says.")] = 100,
+    keep_logs: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="How long logs of closed sessions are kept; inf: for ever.")
+    ] = 30.0,
     memory: Annotated[int, typer.Option(min=64, help="MiB that a session may use.")] = 2048,
     tenants: Annotated[Path | None, typer.Option(help="Who may ask: TOML or JSON, with the SHA-256 of tokens.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Where the token that is made is kept.")] = None,
@@ -108,6 +111,7 @@ def serve(
         mounts=mounts,
         docs=docs,
         metrics=metrics,
+        keep_logs=keep_logs,
         grace=grace,
         heartbeat=heartbeat,
     )

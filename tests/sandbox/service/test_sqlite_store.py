@@ -103,7 +103,7 @@ async def test_what_is_no_store_is_not_opened(tmp_path: Path) -> None:
     assert path.read_bytes() == b"Dear diary, " * 1000
     with pytest.raises(StoreError, match="look at its folder"):
         await SqliteStore.open(tmp_path / "nowhere" / "store.db")
-    for name, statement in [("later", "PRAGMA user_version = 2"), ("another", "CREATE TABLE diary (day)")]:
+    for name, statement in [("later", "PRAGMA user_version = 3"), ("another", "CREATE TABLE diary (day)")]:
         with sqlite3.connect(tmp_path / name) as connection:
             connection.execute(statement)
         with pytest.raises(StoreError, match="use another file"):

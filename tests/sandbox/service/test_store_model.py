@@ -128,6 +128,11 @@ class Model:
         for everything in (self.records, self.logs, self.holds):
             del everything[session]
 
+    def remove_closed(self) -> None:
+        for record in list(self.records.values()):
+            if record.closed:
+                self.delete_session(record.id)
+
 
 class Machine(RuleBasedStateMachine):
     """Asks a store and the model the same."""
@@ -198,6 +203,12 @@ class Machine(RuleBasedStateMachine):
     @rule(session=SESSIONS)
     def delete_session(self, session: str) -> None:
         self.ask("delete_session", session)
+
+    @rule()
+    def remove_closed(self) -> None:
+        while self.runner.run(self.store.remove_closed(0, 2)):
+            pass
+        self.model.remove_closed()
 
     @rule(tenant=st.none() | TENANTS, owner=st.none() | OWNERS, include_closed=st.booleans())
     def sessions(self, tenant: str | None, owner: str | None, include_closed: bool) -> None:

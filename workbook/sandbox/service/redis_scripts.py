@@ -33,6 +33,21 @@ local function drop(session, blob)
     call('SREM', key('holders', blob), session)
     if call('EXISTS', key('holders', blob)) == 0 then call('UNLINK', key('blob', blob)) end
 end
+
+-- Forgets what there is of a session besides its blobs.
+local function forget(session, tenant, owner)
+    call('SREM', prefix .. 'open', session)
+    call('ZREM', prefix .. 'ended', session)
+    call('SREM', key('tenant', tenant), session)
+    call('SREM', key('owner', owner), session)
+    call('UNLINK', key('session', session), key('log', session), key('last', session), key('blobs', session))
+end
+
+-- Redis' clock says when, so that the clocks of the nodes need not agree.
+local function now()
+    local time = call('TIME')
+    return string.format('%d.%06d', time[1], time[2])
+end
 """
 
 _CREATE = """
@@ -110,7 +125,8 @@ if epoch ~= '' then
 end
 call('HSET', key('session', session), 'closed', '1', 'owner', '')
 call('HINCRBY', key('session', session), 'epoch', 1)
-call('SMOVE', prefix .. 'open', prefix .. 'closed', session)
+call('SREM', prefix .. 'open', session)
+call('ZADD', prefix .. 'ended', now(), session)
 call('SREM', key('tenant', found[3]), session)
 call('SREM', key('owner', found[2]), session)
 return finish('0')
@@ -121,19 +137,24 @@ local session = ARGV[3]
 local found = call('HMGET', key('session', session), 'tenant', 'owner')
 if not found[1] then return {'unknown'} end
 for _, blob in ipairs(call('SMEMBERS', key('blobs', session))) do drop(session, blob) end
-call('SREM', prefix .. 'open', session)
-call('SREM', prefix .. 'closed', session)
-call('SREM', key('tenant', found[1]), session)
-call('SREM', key('owner', found[2]), session)
-call('UNLINK', key('session', session), key('log', session), key('last', session), key('blobs', session))
+forget(session, found[1], found[2])
 return finish('0')
 """
 
-# Redis' clock says when, so that the clocks of the nodes need not agree.
+# Its log is one key, which Redis takes away by and by; so only the blobs are a matter of how many.
+_REMOVE = """
+local latest, most = tonumber(now()) - tonumber(ARGV[3]), ARGV[4]
+local session = call('ZRANGEBYSCORE', prefix .. 'ended', '-inf', string.format('%.6f', latest), 'LIMIT', 0, 1)[1]
+if not session then return finish('0') end
+local blobs = call('SRANDMEMBER', key('blobs', session), most)
+for _, blob in ipairs(blobs) do drop(session, blob) end
+if #blobs == 0 then forget(session, call('HGET', key('session', session), 'tenant'), '') end
+return finish('1')
+"""
+
 _HEARTBEAT = """
 local node, record = ARGV[3], ARGV[4]
-local time = call('TIME')
-call('HSET', prefix .. 'nodes', node, string.format('%d.%06d ', time[1], time[2]) .. record)
+call('HSET', prefix .. 'nodes', node, now() .. ' ' .. record)
 return {'ok', '0'}
 """
 
@@ -152,4 +173,5 @@ class Script:
 
 
 CREATE, CLAIM, APPEND, PUT = Script(_CREATE), Script(_CLAIM), Script(_APPEND), Script(_PUT)
-DROP, CLOSE, DELETE, HEARTBEAT = Script(_DROP), Script(_CLOSE), Script(_DELETE), Script(_HEARTBEAT)
+DROP, CLOSE, DELETE, REMOVE = Script(_DROP), Script(_CLOSE), Script(_DELETE), Script(_REMOVE)
+HEARTBEAT = Script(_HEARTBEAT)

@@ -96,12 +96,13 @@ class RedisStore:
     ) -> list[SessionRecord]:
         """See `Store`."""
         if owner:  # closed ones have none
-            keys = [self._key("owner", owner)]
-        elif include_closed:
-            keys = [self._prefix + "open", self._prefix + "closed"]
+            key = self._key("owner", owner)
         else:
-            keys = [self._prefix + "open" if tenant is None else self._key("tenant", tenant)]
-        names = [name.decode() for name in await self._ask(lambda: self._redis.sunion(keys))]
+            key = self._prefix + "open" if tenant is None or include_closed else self._key("tenant", tenant)
+        found_names = set(await self._ask(lambda: self._redis.smembers(key)))
+        if include_closed and not owner:  # after the open ones, so that none is missed that ends meanwhile
+            found_names |= set(await self._ask(lambda: self._redis.zrange(self._prefix + "ended", 0, -1)))
+        names = [name.decode() for name in found_names]
         found = [
             record
             for start in range(0, len(names), _RECORDS_AT_ONCE)
@@ -181,6 +182,12 @@ class RedisStore:
     async def delete_session(self, session: str) -> None:
         """See `Store`."""
         await self._change(redis_scripts.DELETE, session)
+
+    async def remove_closed(self, age: float, most: int = 1000) -> bool:
+        """See `Store`."""
+        arguments = repr(checks.check_time(age)), max(1, most)
+        _, more = await self._connection.run(redis_scripts.REMOVE, self._prefix, *arguments)
+        return more == b"1"
 
     async def heartbeat(self, node: NodeRecord) -> None:
         """See `Store`."""

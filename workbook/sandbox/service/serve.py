@@ -23,6 +23,7 @@ from workbook.sandbox.service.logs import LOGGER
 from workbook.sandbox.service.metrics import Metrics
 from workbook.sandbox.service.mounts import Mounts, Source
 from workbook.sandbox.service.node import Node, NodeSettings
+from workbook.sandbox.service.retention import removing
 from workbook.sandbox.service.session_calls import Call
 from workbook.sandbox.service.store import Store
 
@@ -53,6 +54,7 @@ class Settings:
         mounts: Folders and archives that sessions may begin with, by name.
         docs: Who may see the pages that describe the interface.
         metrics: Who may see what is counted.
+        keep_logs: Days for which the logs of closed sessions are kept.
         grace: Seconds in which requests that are under way may end, when the service does.
         heartbeat: Seconds after which a silent stream says that it lives.
     """
@@ -71,6 +73,7 @@ class Settings:
     mounts: Mapping[str, str] = field(default_factory=dict)
     docs: Access = "open"
     metrics: Access = "loopback"
+    keep_logs: float = 30.0
     grace: int = 20
     heartbeat: float = 10.0
 
@@ -218,7 +221,7 @@ async def serve(settings: Settings, on_start: Callable[[str, str], None]) -> Non
         service = make_service(settings, store, tenants, url)
         server = _Server(_config(settings, make_app(service)), service.node, lambda: on_start(url, token))
         with listening:
-            async with service.node:
+            async with service.node, removing(store, settings.keep_logs * 86_400):
                 await server.serve(sockets=[listening])
                 LOGGER.info("ending", extra={"sessions": service.node.live})
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workbook.sandbox.service.store import StoreError
 
-_FORMAT = 1  # of the tables; the file keeps it as its user_version
+_FORMAT = 2  # of the tables; the file keeps it as its user_version
 _PATIENCE = 20.0  # seconds that another process may keep the file locked
 _TABLES = """
 CREATE TABLE sessions (
@@ -19,10 +19,12 @@ CREATE TABLE sessions (
     owner TEXT NOT NULL,
     epoch INTEGER NOT NULL,
     closed INTEGER NOT NULL,
-    length INTEGER NOT NULL  -- of its log
+    length INTEGER NOT NULL,  -- of its log
+    ended REAL NOT NULL DEFAULT 0  -- when it was closed, in seconds since 1970
 );
 CREATE INDEX sessions_of_tenant ON sessions (closed, tenant);
 CREATE INDEX sessions_of_owner ON sessions (closed, owner);
+CREATE INDEX sessions_of_end ON sessions (closed, ended);
 CREATE TABLE events (
     session INTEGER NOT NULL,
     seq INTEGER NOT NULL,
@@ -38,6 +40,11 @@ CREATE TABLE holds (session INTEGER, blob TEXT, PRIMARY KEY (session, blob)) WIT
 CREATE INDEX holds_of_blob ON holds (blob);
 CREATE TABLE nodes (id TEXT PRIMARY KEY, url TEXT, capacity INTEGER, used INTEGER, draining INTEGER, seen REAL);
 """
+_FROM_1 = """
+ALTER TABLE sessions ADD COLUMN ended REAL NOT NULL DEFAULT 0;
+UPDATE sessions SET ended = strftime('%s', 'now') WHERE closed;
+CREATE INDEX sessions_of_end ON sessions (closed, ended);
+"""  # the format 1 did not know when a session was closed
 
 _ADVICE = {
     "FULL": "there is no room for it: make room on the disk, or raise the store's bound",
@@ -84,8 +91,9 @@ def _set_up(connection: sqlite3.Connection, path: Path, durable: bool, most_byte
     execute("PRAGMA journal_size_limit = 67108864")  # a large blob leaves no large log behind
     execute("BEGIN IMMEDIATE")
     (found,) = execute("PRAGMA user_version").fetchone()
-    if not found and not execute("SELECT 1 FROM sqlite_schema").fetchone():
-        for statement in _TABLES.split(";\n"):
+    new = not found and not execute("SELECT 1 FROM sqlite_schema").fetchone()
+    if new or found == 1:
+        for statement in (_TABLES if new else _FROM_1).split(";\n"):
             execute(statement)
         execute(f"PRAGMA user_version = {_FORMAT}")
         found = _FORMAT

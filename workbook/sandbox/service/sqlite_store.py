@@ -24,6 +24,7 @@ from workbook.sandbox.service.store import (
 
 _RECORD = "id, tenant, environment, limits, created, owner, epoch, closed"
 _EVENT = "seq, time, kind, data, blobs"
+_REMOVED_AT_ONCE = 16 * checks.MIB  # of blobs, unless it is one
 
 
 class SqliteStore:
@@ -190,8 +191,8 @@ class SqliteStore:
                 return
             if epoch is not None:
                 _held(connection, session, epoch)
-            closing = "UPDATE sessions SET closed = 1, owner = '', epoch = ? WHERE number = ?"
-            connection.execute(closing, (current + 1, number))
+            closing = "UPDATE sessions SET closed = 1, owner = '', epoch = ?, ended = ? WHERE number = ?"
+            connection.execute(closing, (current + 1, time.time(), number))
 
         await self._write(work)
 
@@ -207,6 +208,11 @@ class SqliteStore:
             connection.execute("DELETE FROM sessions WHERE number = ?", (number,))
 
         await self._write(work)
+
+    async def remove_closed(self, age: float, most: int = 1000) -> bool:
+        """See `Store`."""
+        latest = time.time() - checks.check_time(age)
+        return await self._write(lambda connection: _remove(connection, latest, most))
 
     async def heartbeat(self, node: NodeRecord) -> None:
         """See `Store`."""
@@ -291,6 +297,30 @@ def _drop(connection: sqlite3.Connection, number: int, names: Sequence[str]) -> 
         connection.execute("DELETE FROM holds WHERE session = ? AND blob = ?", (number, name))
         if not _row(connection, "SELECT 1 FROM holds WHERE blob = ?", name):
             connection.execute("DELETE FROM blobs WHERE name = ?", (name,))
+
+
+def _remove(connection: sqlite3.Connection, latest: float, most: int) -> bool:
+    """Removes a part of the session that was closed first, if that was early enough; whether there was one."""
+    query = "SELECT number, length FROM sessions WHERE closed = 1 AND ended <= ? ORDER BY ended LIMIT 1"
+    if (found := _row(connection, query, latest)) is None:
+        return False
+    number, length = found
+    held = "SELECT blob, length(data) FROM holds LEFT JOIN blobs ON name = blob WHERE session = ? LIMIT ?"
+    size, names = 0, []
+    for name, bytes_of_it in connection.execute(held, (number, max(1, most))):
+        size += bytes_of_it or 0
+        names.append(name)
+        if size >= _REMOVED_AT_ONCE:
+            break
+    _drop(connection, number, names)
+    if names:
+        return True
+    left = max(0, length - max(1, most))
+    connection.execute("DELETE FROM events WHERE session = ? AND seq > ?", (number, left))
+    connection.execute("UPDATE sessions SET length = ? WHERE number = ?", (left, number))
+    if not left:
+        connection.execute("DELETE FROM sessions WHERE number = ?", (number,))
+    return True
 
 
 def _record(row: Sequence[Any]) -> SessionRecord:

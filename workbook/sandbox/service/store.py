@@ -247,6 +247,19 @@ class Store(Protocol):
             UnknownSessionError: There is no such session.
         """
 
+    async def remove_closed(self, age: float, most: int = 1000) -> bool:
+        """Forgets, as `delete_session` does, a part of what was closed long ago: as much as holds nobody up.
+
+        Of a session that is large, a call removes some of the blobs, or the end of the log.
+
+        Args:
+            age: Seconds since a session was closed, by the store's clock.
+            most: How many blobs and events it removes, at most.
+
+        Returns:
+            Whether there was something to remove, and may be more.
+        """
+
     async def heartbeat(self, node: NodeRecord) -> None:
         """Says that a node is alive, and what it has to say of itself."""
 
