@@ -9,12 +9,13 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from jupyter_client.manager import start_new_kernel
 
 from workbook.bench import Comparison, compare
 from workbook.sandbox.client import AsyncSandboxClient, SandboxClient, Session
+from workbook.sandbox.launch import LocalService
 from workbook.show import Table
 
 GATEWAY, EMPTY, POOL, HTTP, BARE = "kernel gateway", "pool empty", "from the pool", "sandbox", "bare jupyter_client"
@@ -37,17 +39,9 @@ _ROOT = Path(__file__).parents[1]
 _FOLDER = _ROOT / "build" / "bench-sandbox"
 
 
-@contextmanager
-def sandbox(ready: int) -> Iterator[tuple[str, str]]:
-    """Serves the sandbox with so many boxes that wait; gives its URL and a token."""
-    folder = _FOLDER / f"ready-{ready}"
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["-m", "workbook.sandbox", "serve", "--store", f"sqlite:{folder / 'store.db'}", "--ready", str(ready)]
-    command += ["--capacity", "200", "--quota", "1000", "--token-file", str(folder / "token")]
-    with _process([sys.executable, *command], folder) as process:
-        assert process.stdout is not None
-        said = dict(process.stdout.readline().split() for _ in range(2))
-        yield said["url"], said["token"]
+def service(ready: int) -> LocalService:
+    """Returns the service, to be started, with so many boxes that wait."""
+    return LocalService("--ready", str(ready), "--capacity", "200", "--quota", "1000")
 
 
 @contextmanager
@@ -93,6 +87,8 @@ class GatewayKernel:
         self._socket.send(json.dumps(message))
         replied = idle = False
         while not (replied and idle):
+            assert self._socket.sock is not None
+            _acknowledge_at_once(self._socket.sock)
             came = json.loads(self._socket.recv())
             if came["parent_header"].get("msg_id") == name:
                 replied |= came["msg_type"].endswith("_reply")
@@ -101,6 +97,12 @@ class GatewayKernel:
     def close(self) -> None:
         """Hangs up; the kernel ends with the gateway."""
         self._socket.close()
+
+
+def _acknowledge_at_once(connection: socket.socket) -> None:
+    """Spares the gateway a wait of 40 ms a cell: it writes small messages, and TCP holds them back (RFC 896)."""
+    if option := getattr(socket, "TCP_QUICKACK", None):  # Linux; it does not last
+        connection.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 def compare_starts(gateway: str, empty: SandboxClient, pool: SandboxClient, pairs: int) -> Comparison:
@@ -132,31 +134,24 @@ def compare_cells(kernel: GatewayKernel, session: Session, pairs: int) -> Compar
         manager.shutdown_kernel(now=True)
 
 
-def private_memory(processes: list[psutil.Process]) -> int:
-    """Returns the bytes that processes have for themselves alone, together."""
-    return sum(process.memory_full_info().uss for process in processes)
-
-
-def idle_memory(url: str, token: str, sessions: int = 10) -> tuple[float, float]:
-    """Returns the private bytes of an idle kernel, and of an idle session of the sandbox."""
+def idle_memory(served: LocalService, sessions: int = 10) -> tuple[float, float]:
+    """Returns the private bytes of an idle kernel, and of an idle session of the service."""
     manager, client = start_new_kernel()
     try:
         client.execute_interactive(CELL, output_hook=lambda _: None)
-        kernel = private_memory([psutil.Process(manager.provisioner.pid)])
+        kernel = _private({psutil.Process(manager.provisioner.pid)})
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    before = set(psutil.pids())
-    with SandboxClient(url, token) as sandbox_client, ExitStack() as stack:
+    before = _below(served)
+    with SandboxClient(served.url, served.token) as client, ExitStack() as stack:
         for _ in range(sessions):
-            stack.enter_context(sandbox_client.session()).execute(CELL)
+            stack.enter_context(client.session()).execute(CELL)
         time.sleep(1)
-        ours = [psutil.Process(pid) for pid in psutil.pids() if pid not in before]
-        boxes = [process for process in ours if process.name() != "sleep"]
-        return float(kernel), private_memory(boxes) / sessions
+        return float(kernel), _private(_below(served) - before) / sessions
 
 
-async def load(url: str, token: str, sessions: int, cells: int) -> dict[str, Any]:
+async def load(served: LocalService, sessions: int, cells: int) -> dict[str, Any]:
     """Has sessions execute cells, all at the same time; returns what that took, and what went wrong."""
     took: list[float] = []
     wrong = 0
@@ -172,14 +167,14 @@ async def load(url: str, token: str, sessions: int, cells: int) -> dict[str, Any
             finished = [event async for event in session.events() if event["kind"] == "cell.finished"]
             return cells // sessions - len(finished)
 
-    before = set(psutil.pids())
+    before = _below(served)
     began = time.monotonic()
-    async with AsyncSandboxClient(url, token) as client:
+    async with AsyncSandboxClient(served.url, served.token) as client:
         tasks = [asyncio.create_task(work(number)) for number in range(sessions)]
         memory = 0
         while not all(task.done() for task in tasks):
             await asyncio.sleep(1)
-            memory = max(memory, _together([pid for pid in psutil.pids() if pid not in before]))
+            memory = max(memory, _private(_below(served) - before))
         lost = sum(await asyncio.gather(*tasks))
     p50, p99 = np.percentile(took, [50, 99])
     return {
@@ -194,13 +189,17 @@ async def load(url: str, token: str, sessions: int, cells: int) -> dict[str, Any
     }
 
 
-def _together(pids: list[int]) -> int:
+def _below(served: LocalService) -> set[psutil.Process]:
+    """Returns the processes that a service has started, its boxes among them."""
+    return set(psutil.Process(served.pid).children(recursive=True))
+
+
+def _private(processes: set[psutil.Process]) -> int:
+    """Returns the bytes that processes have for themselves alone, together."""
     total = 0
-    for pid in pids:
-        try:
-            total += psutil.Process(pid).memory_full_info().uss
-        except psutil.Error:
-            continue
+    for process in processes:
+        with suppress(psutil.Error):  # it has ended meanwhile
+            total += process.memory_full_info().uss
     return total
 
 
@@ -231,17 +230,17 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         gateway = stack.enter_context(kernel_gateway())
-        servers = [stack.enter_context(sandbox(ready)) for ready in (0, 8)]
-        empty, pool = (stack.enter_context(SandboxClient(*server)) for server in servers)
+        servers = [stack.enter_context(service(ready)) for ready in (0, 8)]
+        empty, pool = (stack.enter_context(SandboxClient(server.url, server.token)) for server in servers)
         starts = compare_starts(gateway, empty, pool, options.starts)
         kernel = GatewayKernel(gateway)
         stack.callback(kernel.close)
         cells = compare_cells(kernel, stack.enter_context(pool.session()), options.cells)
-        kernel_bytes, session_bytes = idle_memory(*servers[0])
+        kernel_bytes, session_bytes = idle_memory(servers[0])
     loads = []
-    with sandbox(0) as (url, token):
+    with service(0) as served:
         for count in COUNTS:
-            loads.append(asyncio.run(load(url, token, count, CELLS)))
+            loads.append(asyncio.run(load(served, count, CELLS)))
     plot(loads, starts.machine)
     found = {"starts": starts.to_dict(), "cells": cells.to_dict(), "loads": loads}
     found["idle_bytes"] = {"kernel": kernel_bytes, "session": session_bytes}
@@ -307,8 +306,6 @@ def _process(command: list[str], folder: Path) -> "Iterator[subprocess.Popen[str
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
