@@ -5,7 +5,6 @@ result = await agent.execute("1 + 1")
 """
 
 import base64
-import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from workbook.sandbox.client_results import (
     result_of,
     typed,
 )
-from workbook.sandbox.client_wire import Request, Wire, quoted
+from workbook.sandbox.client_wire import Request, Wire, new_key, quoted
 
 OnOutput = Callable[[str, dict[str, Any]], None]
 """Takes a message's type and content, as Jupyter's protocol has them, while a cell runs."""
@@ -80,7 +79,7 @@ class AsyncSandboxClient:
         body: dict[str, Any] = {"environment": environment, "limits": dict(limits or {}), "mounts": folders}
         if name is not None:
             body["id"] = name
-        asked = Request("POST", "/v1/sessions", body=body, key=_new_key(), seconds=660.0)  # an environment may be made
+        asked = Request("POST", "/v1/sessions", body=body, key=new_key(), seconds=660.0)  # an environment may be made
         answer = await self._wire.json(asked)
         return AsyncSession(self._wire, typed(answer, "id", str))
 
@@ -172,7 +171,7 @@ class AsyncSession:
             "POST",
             f"{self._path}/execute",
             body={"code": code, "context": context, "timeout": timeout},
-            key=key or _new_key(),
+            key=key or new_key(),
             seconds=timeout + _MORE if wait is None else wait,
         )
         if on_output is None and timeout <= _STREAMED_FROM:
@@ -230,7 +229,7 @@ class AsyncSession:
             **{"url": url, "method": method, "headers": dict(headers or {}), "timeout": timeout, "retries": retries},
             **{"on_error": on_error, "body_base64": base64.b64encode(body).decode()},
         }
-        request = Request("POST", f"{self._path}/http_fetch", body=asked, key=_new_key(), seconds=timeout + 60.0)
+        request = Request("POST", f"{self._path}/http_fetch", body=asked, key=new_key(), seconds=timeout + 60.0)
         return fetched_of(await self._wire.json(request))
 
     async def run(
@@ -247,7 +246,7 @@ class AsyncSession:
             FileRefused: It cannot be started.
         """
         body = {"command": list(command), "environment": dict(environment or {}), "input": has_input}
-        answer = await self._wire.json(Request("POST", f"{self._path}/processes", body=body, again=False))
+        answer = await self._wire.json(Request("POST", f"{self._path}/processes", body=body, key=new_key()))
         return AsyncProgram(self._wire, self._path, typed(answer, "id", str), list(command))
 
     async def events(self, after: int = 0, limit: int | None = None) -> AsyncIterator[dict[str, Any]]:
@@ -289,7 +288,3 @@ class AsyncSession:
         except SessionNotFound:
             if path:
                 raise
-
-
-def _new_key() -> str:
-    return secrets.token_hex(16)

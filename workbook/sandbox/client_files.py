@@ -5,7 +5,7 @@ import posixpath
 from workbook.sandbox.client_errors import FileRefused
 from workbook.sandbox.client_results import FileEntry, entry_of, typed
 from workbook.sandbox.client_runner import Runner
-from workbook.sandbox.client_wire import MOST_FILE, Request, Wire, quoted
+from workbook.sandbox.client_wire import MOST_FILE, Request, Wire, new_key, quoted
 
 
 class AsyncFilesystem:
@@ -23,17 +23,14 @@ class AsyncFilesystem:
         return await self._put(path, data, append=False)
 
     async def append(self, path: str, data: bytes | str) -> int:
-        """Writes at the end of a file; returns how many bytes.
-
-        Raises:
-            ConnectionLost: The service went away, and nobody knows whether it was done: it is not done twice.
-        """
+        """Writes at the end of a file, once; returns how many bytes."""
         return await self._put(path, data, append=True)
 
     async def _put(self, path: str, data: bytes | str, *, append: bool) -> int:
         content = data.encode() if isinstance(data, str) else bytes(data)
         params = {"append": "true"} if append else None
-        request = Request("PUT", self._file(path), params=params, body=content, again=not append, seconds=300.0)
+        key = new_key() if append else ""
+        request = Request("PUT", self._file(path), params=params, body=content, key=key, seconds=300.0)
         size: int = typed(await self._wire.json(request), "size", int)
         return size
 
@@ -56,11 +53,11 @@ class AsyncFilesystem:
 
     async def make_folder(self, path: str) -> None:
         """Makes a folder in one that is there."""
-        await self._wire.json(Request("POST", f"{self._path}/folders", body={"path": path}, again=False))
+        await self._wire.json(Request("POST", f"{self._path}/folders", body={"path": path}, key=new_key()))
 
     async def remove(self, path: str) -> None:
         """Removes a file, or a folder with all that is in it."""
-        await self._wire.json(Request("DELETE", self._file(path), again=False))
+        await self._wire.json(Request("DELETE", self._file(path), key=new_key()))
 
     def _file(self, path: str) -> str:
         """Returns a file's address. A path with `..` would become another address on its way."""

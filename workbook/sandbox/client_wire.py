@@ -7,6 +7,7 @@ time, nothing is decompressed, no redirect is followed, and the token goes to th
 import asyncio
 import json
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -230,6 +231,11 @@ def _packed(request: Request, base: str, headers: list[tuple[bytes, bytes]], sil
 
 _address = lru_cache(256)(httpx.URL)
 """Takes an address apart; most requests of a session go to one."""
+
+
+def new_key() -> str:
+    """Returns a key that nobody has used."""
+    return secrets.token_hex(16)
 
 
 def quoted(path: str) -> str:

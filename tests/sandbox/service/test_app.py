@@ -6,7 +6,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -353,6 +353,34 @@ def test_programs(ada: httpx.Client, session: str) -> None:
     assert sum(len(base64.b64decode(one["base64"])) for one in late) == 6
     problem(ada.post(f"{session}/processes", json={"command": ["/no/such"]}), 400, "file-refused")
     problem(ada.get(f"{session}/processes/none"), 404, "unknown-program")
+
+
+def test_changes_and_programs_with_a_key_are_made_once(ada: httpx.Client, session: str) -> None:
+    def twice(ask: Callable[[dict[str, str]], httpx.Response], key: str) -> httpx.Response:
+        first, second = (ask({"Idempotency-Key": key}) for _ in range(2))
+        assert (first.status_code, first.content) == (second.status_code, second.content)
+        return first
+
+    appended = {"append": "true"}
+    twice(lambda key: ada.put(f"{session}/files/log", content=b"x", params=appended, headers=key), "append")
+    assert ada.get(f"{session}/files/log").content == b"x"
+    for content, params in ((b"y", appended), (b"x", {})):
+        other = ada.put(f"{session}/files/log", content=content, params=params, headers={"Idempotency-Key": "append"})
+        problem(other, 409, "key-conflict")
+    assert ada.get(f"{session}/files/log").content == b"x"
+    folder = {"path": "folder"}
+    assert twice(lambda key: ada.post(f"{session}/folders", json=folder, headers=key), "folder").status_code == 201
+    assert twice(lambda key: ada.delete(f"{session}/files/folder", headers=key), "gone").status_code == 204
+    program = {"command": ["sh", "-c", "echo begun >> begun; sleep 60"]}
+    started = twice(lambda key: ada.post(f"{session}/processes", json=program, headers=key), "program").json()["id"]
+    other = ada.post(f"{session}/processes", json={"command": ["true"]}, headers={"Idempotency-Key": "program"})
+    problem(other, 409, "key-conflict")
+    wait_for(lambda: ada.get(f"{session}/files/begun").content == b"begun\n")
+    assert len([one for one in ada.get(f"{session}/processes").json()["processes"] if one["running"]]) == 1
+    ada.post(f"{session}/processes/{started}/signal", json={"signal": "SIGKILL"})
+    no_key = {"Idempotency-Key": "a b"}
+    problem(ada.put(f"{session}/files/x", headers=no_key), 422, "invalid")
+    problem(ada.post(f"{session}/processes", json=program, headers=no_key), 422, "invalid")
 
 
 def test_a_program_is_signalled(ada: httpx.Client, session: str) -> None:

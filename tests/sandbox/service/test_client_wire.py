@@ -113,16 +113,27 @@ def test_its_patience_ends(answer: httpx.Response | Exception, kind: type[Sandbo
 
 
 def test_what_may_not_be_done_twice_is_not() -> None:
-    asks: list[Callable[[Session], object]] = [
-        lambda agent: agent.filesystem.append("a", "b"),
-        lambda agent: agent.run(["a"]),
-        lambda agent: agent.filesystem.make_folder("a"),
+    agent, requests = against(httpx.Response(201, json={"id": "p1"}), httpx.ReadError("gone"))
+    program = agent.run(["cat"], has_input=True)
+    with pytest.raises(ConnectionLost):
+        program.write("once")
+    assert len(requests) == 2
+
+
+def test_what_is_done_once_with_a_key_is_asked_for_again() -> None:
+    asks: list[tuple[Callable[[Session], object], httpx.Response]] = [
+        (lambda agent: agent.filesystem.append("a", "b"), httpx.Response(200, json={"size": 1})),
+        (lambda agent: agent.filesystem.make_folder("a"), httpx.Response(201, json={"path": "a"})),
+        (lambda agent: agent.filesystem.remove("a"), httpx.Response(204)),
+        (lambda agent: agent.run(["a"]), httpx.Response(201, json={"id": "p1"})),
     ]
-    for ask in asks:
-        agent, requests = against(httpx.ReadError("gone"))
-        with pytest.raises(ConnectionLost):
-            ask(agent)
-        assert len(requests) == 1
+    for ask, answer in asks:
+        agent, requests = against(httpx.ReadError("gone"), answer)
+        ask(agent)
+        ask(agent)
+        keys = [request.headers["idempotency-key"] for request in requests]
+        assert len(keys) == 3
+        assert keys[0] == keys[1] != keys[2]
 
 
 def test_what_will_not_change_is_not_asked_again() -> None:

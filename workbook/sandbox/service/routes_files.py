@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
-from workbook.sandbox.service.context import Service, TheName, TheService, TheTenant
+from workbook.sandbox.service.context import Service, TheKey, TheName, TheService, TheTenant
 from workbook.sandbox.service.live_types import FileRefused
 from workbook.sandbox.service.problems import Problem
 from workbook.sandbox.service.session_files import CHUNK
@@ -37,9 +37,13 @@ async def write(
     request: Request,
     service: TheService,
     tenant: TheTenant,
+    key: TheKey,
     append: Annotated[bool, Query(description="At its end.")] = False,
 ) -> Any:
-    """Writes a file, and makes the folders above it. Who reads it meanwhile sees the old one or the new one whole."""
+    """Writes a file, and makes the folders above it. Who reads it meanwhile sees the old one or the new one whole.
+
+    With an Idempotency-Key it is done once, however often it is asked for.
+    """
     parts, size = [], 0
     try:
         async for part in request.stream():
@@ -50,7 +54,7 @@ async def write(
                 raise Problem(429, "busy", "Too much is under way", "too many files are sent at once", retry_after=1)
         data = b"".join(parts)
         parts.clear()
-        await _file(service, name, tenant.name, "write", [data], path=path, append=append)
+        await _file(service, name, tenant.name, "write", [data], key=key, path=path, append=append)
     finally:
         service.uploading -= size
     return {"path": path, "size": size}
@@ -93,15 +97,15 @@ async def stat(
 
 
 @router.delete("/files/{path:path}", status_code=204, summary="Remove a file")
-async def remove(path: str, name: TheName, service: TheService, tenant: TheTenant) -> None:
-    """Removes a file, or a folder with all that is in it."""
-    await _file(service, name, tenant.name, "remove", path=path)
+async def remove(path: str, name: TheName, service: TheService, tenant: TheTenant, key: TheKey) -> None:
+    """Removes a file, or a folder with all that is in it; with an Idempotency-Key once."""
+    await _file(service, name, tenant.name, "remove", key=key, path=path)
 
 
 @router.post("/folders", status_code=201, summary="Make a folder")
-async def make_folder(body: NewFolder, name: TheName, service: TheService, tenant: TheTenant) -> Any:
-    """Makes a folder in one that is there."""
-    await _file(service, name, tenant.name, "make_folder", path=body.path)
+async def make_folder(body: NewFolder, name: TheName, service: TheService, tenant: TheTenant, key: TheKey) -> Any:
+    """Makes a folder in one that is there; with an Idempotency-Key once."""
+    await _file(service, name, tenant.name, "make_folder", key=key, path=body.path)
     return {"path": body.path}
 
 

@@ -50,12 +50,15 @@ class Fetch(BaseModel):
 
 
 @router.post("/processes", status_code=201, summary="Start a program", tags=["programs"])
-async def start(body: NewProgram, name: TheName, service: TheService, tenant: TheTenant) -> Any:
-    """Starts a program in the workspace. It is not started again when the session is brought back: it is lost then."""
+async def start(body: NewProgram, name: TheName, service: TheService, tenant: TheTenant, key: TheKey) -> Any:
+    """Starts a program in the workspace. It is not started again when the session is brought back: it is lost then.
+
+    With an Idempotency-Key it is started once, however often it is asked for.
+    """
     if any("\0" in text for text in (*body.command, *body.environment, *body.environment.values())):
         raise invalid("a command and an environment have no NUL")
     running = await service.node.use(
-        name, tenant.name, lambda session: session.start(body.command, body.environment, has_input=body.input)
+        name, tenant.name, lambda session: session.start(body.command, body.environment, has_input=body.input, key=key)
     )
     return _shown(running)
 
