@@ -75,6 +75,10 @@ class EnvironmentUnavailable(SandboxError):  # noqa: N818
     """There is no such environment, or it cannot be made."""
 
 
+class EnvironmentChanged(EnvironmentUnavailable):
+    """The session's environment is another one by now, and the session cannot be brought back."""
+
+
 class EgressDenied(SandboxError):  # noqa: N818
     """It may not be fetched."""
 
@@ -118,6 +122,7 @@ _KINDS: dict[str, type[SandboxError]] = {
     "file-refused": FileRefused,
     "mount": MountError,
     "environment": EnvironmentUnavailable,
+    "environment-changed": EnvironmentChanged,
     "egress-denied": EgressDenied,
     "fetch-timeout": FetchTimeout,
     "fetch-failed": FetchFailed,

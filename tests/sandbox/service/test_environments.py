@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from workbook.sandbox.service.environments import Environments, EnvironmentUnavailableError
+from workbook.sandbox.service.environments import (
+    EnvironmentChangedError,
+    Environments,
+    EnvironmentUnavailableError,
+    name_of,
+    only_the_default,
+)
 
 AddWheel = Callable[..., str]
 
@@ -90,6 +96,32 @@ def test_a_changed_lock_is_another_environment(environments: Environments, locks
     assert first != second
     assert (first / "tiny-1.0.dist-info").is_dir()
     assert (second / "tiny-2.0.dist-info").is_dir()
+
+
+def test_what_a_session_began_with_is_had_as_long_as_it_is_kept(
+    environments: Environments, locks: Path, add_wheel: AddWheel, tmp_path: Path
+) -> None:
+    (locks / "a.txt").write_text(add_wheel(version="1.0"))
+    pinned = environments.pinned("a")
+    assert name_of(pinned) == "a"
+    assert environments.get(pinned) == environments.get("a")
+    (locks / "a.txt").write_text(add_wheel(version="2.0"))
+    assert environments.pinned("a") != pinned
+    assert (environments.get(pinned) / "tiny-1.0.dist-info").is_dir()
+    (locks / "a.txt").unlink()
+    assert (environments.get(pinned) / "tiny-1.0.dist-info").is_dir()
+    (locks / "a.txt").write_text(add_wheel(version="2.0"))
+    emptied = Environments(locks, tmp_path / "another cache")
+    with pytest.raises(EnvironmentChangedError, match="'a' has another lock by now"):
+        emptied.files(pinned)
+    assert (emptied.get(environments.pinned("a")) / "tiny-2.0.dist-info").is_dir()
+    assert environments.pinned("default") == "default"
+    for name in (f"a@{'0' * 31}", "a@../../cache", f"../a@{'0' * 32}", "default@", f"b@{'0' * 32}"):
+        with pytest.raises(EnvironmentUnavailableError, match="there are a, default"):
+            environments.get(name)
+    with pytest.raises(EnvironmentUnavailableError, match="see --environments"):
+        only_the_default(pinned)
+    assert only_the_default("default") == {}
 
 
 def _change(folder: Path) -> None:

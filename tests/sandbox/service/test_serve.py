@@ -19,7 +19,14 @@ import pytest
 from tests.sandbox.service import test_environments
 from tests.sandbox.service.servers import Server, free_port, needs_boxes, wait_for
 from tests.sandbox.service.stores import ROOT
-from workbook.sandbox.client import CellResult, ConnectionLost, EnvironmentUnavailable, Full, Session
+from workbook.sandbox.client import (
+    CellResult,
+    ConnectionLost,
+    EnvironmentChanged,
+    EnvironmentUnavailable,
+    Full,
+    Session,
+)
 
 COUNTED = (
     "with open('count', 'a') as file: file.write('x')\nimport time; time.sleep({seconds})\nlen(open('count').read())"
@@ -313,6 +320,34 @@ def test_an_environment_and_a_mount_are_there_after_a_restart(
         server.start()
         assert agent.execute(check).text == "(7, 1500, '1400')"
         assert client.sessions() == [agent.id]
+
+
+@needs_boxes
+def test_a_session_comes_back_with_the_environment_that_it_had(
+    tmp_path: Path, add_wheel: test_environments.AddWheel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lock = tmp_path / "locks/third.txt"
+    lock.parent.mkdir()
+    lock.write_text(add_wheel({"tiny/__init__.py": "X = 7\n"}))
+    options = ("--environments", str(lock.parent), "--ready", "0")
+    with Server(tmp_path, *options, port=free_port()) as server, server.client(patience=10) as client:
+        agent = client.session(environment="third")
+        assert agent.execute("import tiny; tiny.X").text == "7"
+        lock.write_text(add_wheel({"tiny/__init__.py": "X = 8\n"}, version="2.0"))
+        other = client.session(environment="third")
+        assert other.execute("import tiny; tiny.X").text == "8"
+        server.kill()
+        server.start()
+        assert agent.execute("tiny.X, __import__('tiny').X").text == "(7, 7)"
+        with server.http() as http:
+            assert http.get(f"/v1/sessions/{agent.id}").json()["environment"] == "third"
+        server.kill()
+        (tmp_path / "cache").rename(tmp_path / "gone")
+        server.start()
+        with pytest.raises(EnvironmentChanged, match="another lock by now"):
+            agent.execute("1")
+        assert other.execute("tiny.X").text == "8"
 
 
 # Room.

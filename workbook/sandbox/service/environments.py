@@ -2,8 +2,8 @@
 
 A folder holds a lock for each, `<name>.txt`, of lines `name==version --hash=sha256:…`. An environment is made when it
 is first wanted, from wheels alone, so that nothing of a package runs; afterwards it is read-only, and is checked on
-every use against the digests of its files. Its place has the digest of its lock in its name: what a changed lock asks
-for is another environment, and sessions that use the old one keep it.
+every use against the digests of its files. What a changed lock asks for is another environment. A session begins with
+`<name>@<digest of the lock>`, and so comes back with what it had, or not at all.
 
 pip makes it, as it is configured on this machine: `PIP_INDEX_URL`, `PIP_FIND_LINKS` and `PIP_NO_INDEX` do what they
 always do.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,6 +28,7 @@ DEFAULT = "default"
 
 _MANIFEST = "manifest.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PINNED = re.compile(rf"({_NAME.pattern})@([0-9a-f]{{32}})")
 _PACKAGE = r"[A-Za-z0-9][A-Za-z0-9._-]*(?:\[[A-Za-z0-9._, -]*\])?==[A-Za-z0-9.!+_-]+"
 _LOCKED = re.compile(_PACKAGE + r"(?: *;[^#\\]*?)?(?: +--hash=sha256:[0-9a-f]{64})+")
 # What closes a box in is imported from the same folder, which comes first, and before the box is closed.
@@ -42,6 +43,26 @@ _INSTALL = (
 
 class EnvironmentUnavailableError(Exception):
     """An environment cannot be had, or is not what was made. Says why."""
+
+
+class EnvironmentChangedError(EnvironmentUnavailableError):
+    """There is an environment of that name, and not with the lock that was asked for."""
+
+
+def name_of(environment: str) -> str:
+    """Returns an environment's name without the digest of its lock."""
+    return environment.partition("@")[0]
+
+
+def only_the_default(environment: str) -> Mapping[str, Path]:
+    """What a box needs of an environment where there are no locks; see `Environments.files`.
+
+    Raises:
+        EnvironmentUnavailableError: It is another one than the default.
+    """
+    if environment != DEFAULT:
+        raise EnvironmentUnavailableError(f"there is no environment {name_of(environment)!r} here: see --environments")
+    return {}
 
 
 class Environments:
@@ -61,16 +82,37 @@ class Environments:
         found = {path.stem for path in self._locks.glob("*.txt") if _NAME.fullmatch(path.stem)}
         return sorted(found | {DEFAULT})
 
+    def pinned(self, name: str) -> str:
+        """Returns an environment's name with the digest of its lock, by which it is the same for ever.
+
+        Raises:
+            EnvironmentUnavailableError: There is none of that name, or its lock is none.
+        """
+        return name if name == DEFAULT else f"{name}@{_digest(self._read_lock(name))}"
+
     def get(self, name: str) -> Path:
         """Returns the folder of an environment's packages, which is made where it is not there yet.
 
+        Args:
+            name: Its name; or as `pinned` has returned it, when an earlier lock will do only if it was made then.
+
         Raises:
+            EnvironmentChangedError: Its lock is another one by now.
             EnvironmentUnavailableError: There is none of that name, it could not be made, or a file of it has changed.
         """
+        wanted = ""
+        if match := _PINNED.fullmatch(name):
+            name, wanted = match.groups()
+            if (place := self._place(name, wanted)).exists():
+                _verify(name, place)
+                return place / "packages"
         lock = self._read_lock(name)
-        platform = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}\n"
-        key = hashlib.sha256(platform.encode() + lock).hexdigest()
-        place = self._cache / f"{name}-{key[:32]}"
+        if wanted not in ("", _digest(lock)):
+            raise EnvironmentChangedError(
+                f"the environment {name!r} has another lock by now, and what the earlier one asked for is not in "
+                f"{self._cache}: give it the earlier lock back, or begin a new session"
+            )
+        place = self._place(name, _digest(lock))
         try:
             self._cache.mkdir(parents=True, exist_ok=True)
             if not place.exists():
@@ -92,6 +134,12 @@ class Environments:
         """
         folder = self.get(name)
         return {str(path.relative_to(folder)): path for path in sorted(_files(folder))}
+
+    def _place(self, name: str, digest: str) -> Path:
+        """Where the environment of a lock is kept, for this Python on this kind of machine."""
+        platform = f"{sys.implementation.cache_tag} {sysconfig.get_platform()}"
+        key = hashlib.sha256(f"{platform}\n{digest}".encode()).hexdigest()
+        return self._cache / f"{name}-{key[:32]}"
 
     def _read_lock(self, name: str) -> bytes:
         if name not in self.names():
@@ -129,6 +177,10 @@ class Environments:
         except BaseException:
             _remove(made)
             raise
+
+
+def _digest(lock: bytes) -> str:
+    return hashlib.sha256(lock).hexdigest()[:32]
 
 
 def _install(name: str, lock: bytes, made: Path, packages: Path) -> None:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from workbook.sandbox.isolation.box import IsolationError
 from workbook.sandbox.service.egress import EgressDenied, FetchError
-from workbook.sandbox.service.environments import EnvironmentUnavailableError
+from workbook.sandbox.service.environments import EnvironmentChangedError, EnvironmentUnavailableError
 from workbook.sandbox.service.exchange import FetchTimeout, TooLarge
 from workbook.sandbox.service.live_types import ContextLost, FileRefused, SessionLost
 from workbook.sandbox.service.mounts import MountError
@@ -113,6 +113,8 @@ def problem_of(error: BaseException) -> Problem:
             return Problem(status, "file-refused", "The session's file system refuses", text, code=error.code)
         case MountError():
             return Problem(424, "mount", "A mount cannot be had", text, mount=error.mount)
+        case EnvironmentChangedError():
+            return Problem(409, "environment-changed", "The session's environment is another one by now", text)
         case EnvironmentUnavailableError():
             return Problem(422, "environment", "The environment cannot be had", text)
         case EgressDenied():

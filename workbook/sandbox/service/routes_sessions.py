@@ -13,6 +13,7 @@ from workbook.sandbox.isolation.limits import Limits
 from workbook.sandbox.service.auth import Tenant
 from workbook.sandbox.service.boxes import DEFAULT
 from workbook.sandbox.service.context import Service, TheKey, TheName, TheService, TheTenant, full_name
+from workbook.sandbox.service.environments import name_of
 from workbook.sandbox.service.node import ElsewhereError
 from workbook.sandbox.service.problems import Problem, invalid
 from workbook.sandbox.service.session import Session
@@ -76,7 +77,7 @@ async def create(
     try:
         session = await service.node.create(
             tenant.name,
-            environment=body.environment,
+            environment=service.environments.pinned(body.environment) if service.environments else DEFAULT,
             limits=limits,
             session=full,
             quota=tenant.sessions,
@@ -111,7 +112,7 @@ async def _made_before(service: Service, tenant: Tenant, full: str, body: NewSes
         session = await service.node.get(full, tenant.name)
     except UnknownSessionError:
         raise KeyConflictError("the session that was made with this key is closed") from None
-    if session.record.environment != body.environment:
+    if name_of(session.record.environment) != body.environment:
         raise KeyConflictError("this key was used for another session")
     return session
 
@@ -243,7 +244,7 @@ def _shown(record: SessionRecord, *, tenant: bool = False) -> dict[str, Any]:
     return {
         "id": name,
         **({"tenant": whose} if tenant else {}),
-        "environment": record.environment,
+        "environment": name_of(record.environment),
         "limits": dict(record.limits),
         "created": round(record.created, 3),
         "node": record.owner,

@@ -17,7 +17,7 @@ from workbook.sandbox.service.app import make_app
 from workbook.sandbox.service.auth import Hops, Tenant, Tenants, digest_of, new_token, read_tenants
 from workbook.sandbox.service.context import Access, Service
 from workbook.sandbox.service.egress import EgressPolicy
-from workbook.sandbox.service.environments import Environments
+from workbook.sandbox.service.environments import Environments, only_the_default
 from workbook.sandbox.service.fetching import fetch_call
 from workbook.sandbox.service.logs import LOGGER
 from workbook.sandbox.service.metrics import Metrics
@@ -170,7 +170,7 @@ def make_service(settings: Settings, store: Store, tenants: Tenants, url: str) -
         store,
         replace(settings.node, url=settings.node.url or url),
         calls_of,
-        files_of=environments.files if environments else lambda _: {},
+        files_of=environments.files if environments else only_the_default,
         observer=metrics,
     )
     sources = {name: Source(place if "://" in place else Path(place)) for name, place in settings.mounts.items()}

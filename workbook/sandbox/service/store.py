@@ -50,7 +50,7 @@ class SessionRecord:
     Attributes:
         id: Its name, unique in the store.
         tenant: Who it belongs to.
-        environment: What it runs in.
+        environment: What it runs in; see `environments.Environments.pinned`.
         limits: What it may use, as JSON.
         created: When it was made, in seconds since 1970.
         owner: The node that has it live; empty for none.
