@@ -49,7 +49,7 @@ def serve(
     idle: Annotated[float, typer.Option(min=0.1, help="Seconds without a request after which a box ends.")] = 600.0,
     quota: Annotated[int, typer.Option(min=1, help="Sessions that a tenant may have, unless its entry says.")] = 100,
     keep_logs: Annotated[
-        float, typer.Option(min=0, metavar="DAYS", help="How long logs of closed sessions are kept; inf: for ever.")
+        float, typer.Option(min=0, help="Days for which logs of closed sessions are kept; inf: for ever.")
     ] = 30.0,
     memory: Annotated[int, typer.Option(min=64, help="MiB that a session may use.")] = 2048,
     tenants: Annotated[Path | None, typer.Option(help="Who may ask: TOML or JSON, with the SHA-256 of tokens.")] = None,
