@@ -46,8 +46,7 @@ class Service:
         longest: Seconds that a cell may be given.
         under_way: Requests of each tenant.
         uploading: Bytes of files that are being sent.
-        uploading: int = 0
-    background: Cells that go on though nobody may follow them.
+        background: Cells that go on though nobody may follow them.
     """
 
     node: Node
