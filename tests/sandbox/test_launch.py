@@ -119,3 +119,14 @@ def test_a_name_that_is_made_after_all_is_there(shell: InteractiveShell, capsys:
     assert run(shell, "found = 3", capsys) == ""
     assert run(shell, "print(found)", capsys) == "3"
     assert run(shell, "'service'; print('a text is no name')", capsys) == "a text is no name"
+
+
+def test_names_of_functions_of_their_own_are_others(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(shell, "for name in service: found = [one for one in name]", capsys) == "Skipped: no box here"
+    assert run(shell, "def f(name):\n    found = name\n    return found\nprint(f(3))", capsys) == "3"
+    assert run(shell, "print([name for name in 'ab'], (lambda found: found)(4))", capsys) == "['a', 'b'] 4"
+    assert run(shell, "print(f'{name}')", capsys) == "Skipped: no box here"
+    assert run(shell, "class A:\n    def g(self):\n        return name", capsys) == "Skipped: no box here"
+    assert run(shell, "A", capsys) == "Skipped: no box here"

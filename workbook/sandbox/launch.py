@@ -9,6 +9,7 @@ A notebook also finds here what it does where the service cannot be started: cel
 import ast
 import signal
 import subprocess
+import symtable
 import sys
 import tempfile
 import threading
@@ -182,18 +183,21 @@ class _Skipping(ast.NodeTransformer):
         self._missing, self._why = missing, why
 
     def visit(self, node: ast.AST) -> ast.AST:
-        assert isinstance(node, ast.Module)
-        reads, makes = set(), set()
-        for part in ast.walk(node):
-            match part:
-                case ast.Name(id=name, ctx=ast.Load()):
-                    reads.add(name)
-                case ast.Name(id=name) | ast.FunctionDef(name=name) | ast.ClassDef(name=name):
-                    makes.add(name)
-                case ast.alias(name=name, asname=asname):
-                    makes.add(asname or name.partition(".")[0])
-        if not reads & self._missing:
+        module = symtable.symtable(ast.unparse(node), "a cell", "exec")
+        makes = {
+            one.get_name()
+            for one in module.get_symbols()
+            if one.is_assigned() or one.is_imported() or one.is_namespace()
+        }
+        if not _read_by(module) & self._missing:
             self._missing -= makes
             return node
         self._missing |= makes
         return ast.parse(f"print({f'Skipped: {self._why}'!r})")
+
+
+def _read_by(table: symtable.SymbolTable) -> set[str]:
+    """Returns the global names that are read in a part of a module, and in what is within it."""
+    whole = table.get_type() == "module"
+    read = {one.get_name() for one in table.get_symbols() if one.is_referenced() and (whole or one.is_global())}
+    return read.union(*(_read_by(inner) for inner in table.get_children()))
