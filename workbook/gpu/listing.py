@@ -5,7 +5,6 @@ import itertools
 import linecache
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from workbook.gpu.loops import Loop
@@ -181,20 +180,18 @@ class PtxText:
 
 
 class SourceText:
-    """Looks source lines up: in what was compiled, or in a file, as long as that still has the same text."""
+    """What was compiled, whose lines are those that the compiler counted; or, where that is not at hand, the file."""
 
     def __init__(self, source: str) -> None:
-        self._source = source
         self._lines = source.splitlines()
 
     def place(self, kernel: Kernel, instruction: Instruction) -> Place | None:  # noqa: D102
         return kernel.place(instruction)
 
     def line(self, place: Place | None) -> str:  # noqa: D102
-        if place is None or (self._lines and Path(place.file).suffix != ".py"):  # the compiler counted these lines
+        if self._lines or place is None:
             return _numbered(self._lines, place)
-        text = linecache.getline(place.file, place.line).rstrip()  # Triton counts those of the file, or of the cell
-        return text if not self._source or text.strip() in self._source else ""
+        return linecache.getline(place.file, place.line).rstrip().expandtabs(4)
 
 
 def _numbered(lines: Sequence[str], place: Place | None) -> str:

@@ -32,9 +32,6 @@ class Loop:
         """The lowest address."""
         return self.instructions[0].address
 
-    def __contains__(self, instruction: object) -> bool:
-        return instruction in self.instructions
-
 
 def loops(kernel: Kernel) -> tuple[Loop, ...]:
     """Finds the loops, the outer before the inner. One that only waits for a barrier is none."""
