@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +19,17 @@ from autograder.asker import DIED, NO_ANSWER, WorkerLost
 if TYPE_CHECKING:
     from workbook.sandbox.isolation.server import ForkServer
 
-_HERE = Path(__file__).parent
-_FILES = ("__init__.py", "kernel_memory.py", "kernel_numbers.py", "kernel_worker.py", "values.py")
+_PROJECT = Path(__file__).parents[1]
+_FILES = (
+    *("autograder/__init__.py", "autograder/kernel_worker.py", "autograder/values.py"),
+    *("workbook/gpu/__init__.py", "workbook/gpu/code.py", "workbook/gpu/triton_*.py"),
+)
+_ENVIRONMENT = {
+    "TRITON_INTERPRET": "0",
+    "TRITON_DEFAULT_FP_FUSION": "1",  # as in this release where it is not set, without the warning
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 _WAITING = 0.5  # seconds that an ordinary process may take to end, once its socket is closed
 
 
@@ -38,14 +47,13 @@ class KernelBench(ABC):
     """Gives processes to compile in, and others to run in. A context manager; threads may share it."""
 
     def ask(
-        self, question: dict[str, Any], blobs: Sequence[bytes], *, interpret: bool, seconds: float
+        self, question: dict[str, Any], blobs: Sequence[bytes], *, seconds: float
     ) -> tuple[dict[str, Any], list[bytes]]:
         """Puts a question to a clean process.
 
         Args:
             question: See `autograder.kernel_worker`.
             blobs: What goes beside it.
-            interpret: Whether it is to run a kernel, not to compile one.
             seconds: In which the answer must come.
 
         Raises:
@@ -58,9 +66,9 @@ class KernelBench(ABC):
         from workbook.sandbox.isolation.server import BoxDied
 
         end = time.monotonic() + seconds
-        doing = f"while it {'ran' if interpret else 'compiled'} {question['name']}"
+        doing = f"while it {'ran' if question['verb'] == 'run' else 'compiled'} {question['name']}"
         try:
-            with self._worker(interpret=interpret) as worker:
+            with self._worker() as worker:
                 worker.send(question, blobs)
                 return worker.receive(max(0.0, end - time.monotonic()))
         except TimeoutError:
@@ -73,7 +81,7 @@ class KernelBench(ABC):
             raise WorkerLost(f"the process broke the protocol {doing}: {error}") from error
 
     @abstractmethod
-    def _worker(self, *, interpret: bool) -> AbstractContextManager[KernelWorker]:
+    def _worker(self) -> AbstractContextManager[KernelWorker]:
         """Gives a process for one question."""
 
     @abstractmethod
@@ -82,7 +90,7 @@ class KernelBench(ABC):
 
 
 class BoxBench(KernelBench):
-    """For the judge: each question has a box of its own. The two fork servers are started when first needed.
+    """For the judge: each question has a box of its own. The fork server is started when first needed.
 
     That takes seconds, which are of the time of whoever asks first; `start` is there to take them from nobody's.
     """
@@ -90,81 +98,80 @@ class BoxBench(KernelBench):
     def __init__(self, *, filtered: bool = True) -> None:
         """Prepares; `filtered` is whether the boxes are under a system call filter."""
         self._filtered = filtered
-        self._servers: dict[bool, ForkServer] = {}
+        self._server: ForkServer | None = None
         self._starting = threading.Lock()
 
     def start(self) -> None:
-        """Starts both servers, if they can be and do not run yet; a question says why they could not."""
+        """Starts the server, if it can be and does not run yet; a question says why it could not."""
         if find_spec("triton") is None:
             return
         from workbook.sandbox.isolation.server import IsolationError
 
         with suppress(IsolationError):
-            for interpret in (False, True):
-                self._server(interpret=interpret)
+            self._started()
 
     @contextmanager
-    def _worker(self, *, interpret: bool) -> Iterator[KernelWorker]:
+    def _worker(self) -> Iterator[KernelWorker]:
         from workbook.sandbox.isolation.server import IsolationError
 
         try:
-            box = self._server(interpret=interpret).box()
+            box = self._started().box()
         except IsolationError as error:
             raise NotRun(f"no clean process for kernels can be made: {error}") from error
         with box:
             yield box
 
-    def _server(self, *, interpret: bool) -> "ForkServer":
+    def _started(self) -> "ForkServer":
         from workbook.sandbox.isolation.server import ForkServer
 
         with self._starting:
-            if interpret not in self._servers:
-                self._servers[interpret] = ForkServer(
+            if self._server is None:
+                self._server = ForkServer(
                     "autograder.kernel_worker",
-                    library={f"autograder/{name}": _HERE / name for name in _FILES},
-                    environment=_environment(interpret=interpret) | {"TRITON_CACHE_DIR": "/tmp/triton"},
+                    library={str(path.relative_to(_PROJECT)): path for name in _FILES for path in _PROJECT.glob(name)},
+                    environment=_ENVIRONMENT,
                     filtered=self._filtered,
                 )
-            return self._servers[interpret]
+            return self._server
 
     def servers(self) -> "list[ForkServer]":
         """Returns the fork servers that run."""
-        return list(self._servers.values())
+        return [] if self._server is None else [self._server]
 
     def close(self) -> None:
         """See KernelBench."""
-        for server in self._servers.values():
-            server.close()
-        self._servers.clear()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
 
 class LocalBench(KernelBench):
-    """For a student's own check: two ordinary processes, which live on from question to question."""
+    """For a student's own check: an ordinary process, which lives on from question to question."""
 
     def __init__(self) -> None:
-        self._workers: dict[bool, _Process] = {}
+        self._process: _Process | None = None
 
     @contextmanager
-    def _worker(self, *, interpret: bool) -> Iterator[KernelWorker]:
-        if interpret not in self._workers:
-            self._workers[interpret] = _Process(interpret=interpret)
+    def _worker(self) -> Iterator[KernelWorker]:
+        if self._process is None:
+            self._process = _Process()
         try:
-            yield self._workers[interpret]
+            yield self._process
         except BaseException:  # a deadline too: what it is doing then cannot be told from the next answer
-            self._workers.pop(interpret).close()
+            self.close()
             raise
 
     def close(self) -> None:
         """See KernelBench."""
-        for worker in self._workers.values():
-            worker.close()
-        self._workers.clear()
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
 
 class _Process:
     """An ordinary process that serves `autograder.kernel_worker`."""
 
-    def __init__(self, *, interpret: bool) -> None:
+    def __init__(self) -> None:
         from workbook.sandbox.isolation.channel import Channel
 
         ours, theirs = socket.socketpair()
@@ -175,7 +182,7 @@ class _Process:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": str(_HERE.parent), **_environment(interpret=interpret)},
+                env={**_without_triton(os.environ), "PYTHONPATH": str(_PROJECT), **_ENVIRONMENT},
                 start_new_session=True,  # a Ctrl-C is for the notebook
             )
         self._channel = Channel(ours)
@@ -191,11 +198,6 @@ class _Process:
             self._process.wait()
 
 
-def _environment(*, interpret: bool) -> dict[str, str]:
-    return {
-        "TRITON_INTERPRET": "1" if interpret else "0",
-        "TRITON_DEFAULT_FP_FUSION": "1",  # as in this release where it is not set, without the warning
-        "TRITON_DISABLE_LINE_INFO": "1",  # it names the file: the same text would not give the same code
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+def _without_triton(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns what does not decide on how Triton compiles."""
+    return {name: value for name, value in environment.items() if not name.startswith("TRITON_")}

@@ -1,21 +1,20 @@
-"""The entry module of the clean process in which lifted kernels are compiled, and of the one in which they are run.
+"""The entry module of the clean process in which lifted kernels are compiled and run.
 
-In it there is Triton and the text that `lifting` has cut out, and no other code of a student's. Triton decides when it
-is imported whether functions are compiled or interpreted, by TRITON_INTERPRET, so one process does one of the two.
+In it there is Triton and the text that `lifting` has cut out, and no other code of a student's. The counts of what a
+kernel does, and its machine code, come from here alone.
 """
 
-import importlib.util
-import os
 import socket
 import sys
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from autograder.kernel_memory import OutOfBounds, bounded, fenced
-from autograder.kernel_numbers import Undefined, number, typed
 from autograder.values import decode, encode
+from workbook.gpu import triton_cpu
+from workbook.gpu.code import CompileError
+from workbook.gpu.triton_compiler import compile_text, explained, load
+from workbook.gpu.triton_counts import Counts
+from workbook.gpu.triton_faults import KernelFault
 from workbook.sandbox.isolation.channel import Channel, ChannelClosed
 
 MAX_TEXT = 4000
@@ -31,14 +30,13 @@ def nothing(x):
 
 
 def prepare() -> None:
-    """Imports what is slow to import, and compiles a first kernel, which is slower than all that follow."""
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        import torch  # noqa: F401
-        import triton.runtime.interpreter  # noqa: F401
-    else:
-        what = {"text": _WARM, "name": "nothing", "signature": {"x": "*fp32"}, "constexprs": {}, "options": {}}
-        with tempfile.TemporaryDirectory() as folder:
-            _compile({**what, "arch": 80}, folder)
+    """Imports what is slow to import; compiles and runs a first kernel, which is slower than all that follow."""
+    import torch
+
+    triton_cpu.install()
+    kernel = {"text": _WARM, "name": "nothing"}
+    compile_text({**kernel, "signature": {"x": "*fp32"}, "constexprs": {}, "aligned": [], "arch": 80, "options": {}})
+    _run({**kernel, "grid": [1], "shuffle": None, "views": {}}, {"x": torch.zeros(1)})
 
 
 def run(channel: Channel) -> None:
@@ -52,65 +50,35 @@ def run(channel: Channel) -> None:
 def _answer(message: dict[str, Any], blobs: list[bytes]) -> tuple[dict[str, Any], list[bytes]]:
     sent: list[bytes] = []
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            if message["verb"] == "compile":
-                value: Any = _compile(message, folder)
-            else:
-                value = _run(message, decode(message["arguments"], blobs), folder)
+        if message["verb"] == "compile":
+            value: Any = compile_text(message)
+        else:
+            value = _run(message, decode(message["arguments"], blobs))
         return {"value": encode(value, sent)}, sent
     except Exception as error:  # noqa: BLE001 - it is the answer
         return {"error": _text(error)[-MAX_TEXT:]}, []
 
 
-def _function(message: dict[str, Any], folder: str) -> Any:
-    """Returns the kernel, imported from a file: Triton reads the source of what it compiles."""
-    path = Path(folder, "lifted.py")
-    path.write_text(message["text"], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("lifted", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, message["name"])
-
-
-def _compile(message: dict[str, Any], folder: str) -> bytes:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    function = _function(message, folder)
-    constexprs = decode(message["constexprs"], [])
-    signature = {name: "constexpr" if name in constexprs else message["signature"][name] for name in function.arg_names}
-    places = {(function.arg_names.index(name),): value for name, value in constexprs.items()}
-    source = ASTSource(function, signature, constexprs=places)
-    compiled = triton.compile(source, target=GPUTarget("cuda", message["arch"], 32), options=message["options"])
-    cubin: bytes = compiled.asm["cubin"]
-    return cubin
-
-
-def _run(message: dict[str, Any], arguments: dict[str, Any], folder: str) -> list[Any]:
-    """Runs a kernel; returns its tensors as they are then, in the order of its parameters."""
+def _run(message: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Runs a kernel; returns its tensors as they are then, in the order of its parameters, and what it has done."""
     import torch
 
-    given = {name: fenced(value) if isinstance(value, torch.Tensor) else value for name, value in arguments.items()}
-    tensors = {name: value for name, value in given.items() if isinstance(value, torch.Tensor)}
-    given |= {name: number(given[name], kind) for name, kind in message["types"].items()}
-    function = _function(message, folder)
-    with bounded(tensors), typed(function):
+    given = arguments | {name: arguments[name].as_strided(*layout) for name, layout in message["views"].items()}
+    function = load(message["text"], message["name"])
+    with triton_cpu.watch(shuffle=message["shuffle"]) as counts:
         function[tuple(message["grid"])](**given)
-    return [tensor.clone() for tensor in tensors.values()]
+    tensors = [value.contiguous() for value in given.values() if isinstance(value, torch.Tensor)]
+    return {"tensors": tensors, "counts": _plain(counts)}
 
 
-def _text(error: BaseException) -> str:
-    """Returns what an error says, and the one that it came of: Triton puts errors of its own around all others."""
-    if isinstance(error, OutOfBounds | Undefined):
-        return str(error)
-    cause = error.__cause__
-    if cause is not None and type(error).__name__ == "InterpreterError":
-        return _text(cause)
-    own = f"{type(error).__name__}: {error}"
-    return own if cause is None or str(cause) in own else f"{own}\n{_text(cause)}"
+def _plain(counts: Counts) -> dict[str, Any]:
+    """Returns counts as plain data."""
+    return {name: dict(value) if isinstance(value, dict) else value for name, value in vars(counts).items()}
+
+
+def _text(error: Exception) -> str:
+    """Returns what an error says."""
+    return str(error) if isinstance(error, KernelFault | CompileError) else explained(error)
 
 
 if __name__ == "__main__":  # an ordinary process on a student's machine; the argument is the number of its socket

@@ -4,18 +4,22 @@ One text, by its hash, is compiled and run. A kernel is compiled before it is ru
 the run: the interpreter accepts what the compiler rejects, and what the compiler leaves out must not be run either.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from autograder.acceptance import Failed, NotRun
+from autograder.acceptance import Failed
 from autograder.asker import MAX_TEXT
 from autograder.kernel_bench import KernelBench
 from autograder.lifting import Cells, LiftedKernel, Refused
 from autograder.values import ValueRefused, decode, encode
+from workbook.gpu.code import GpuCode
+from workbook.gpu.triton_compile import gpu_code
+from workbook.gpu.triton_compiler import packed
+from workbook.gpu.triton_counts import Counts
+from workbook.gpu.triton_signature import dtype_of, type_of
 
 if TYPE_CHECKING:
     import torch
@@ -28,34 +32,21 @@ LONGEST = 3600.0
 
 Counting = Callable[[], AbstractContextManager[None]]
 
-_TYPES = {
-    "bool": "i1",
-    "uint8": "u8",
-    "float16": "fp16",
-    "bfloat16": "bf16",
-    "float32": "fp32",
-    "float64": "fp64",
-    **{f"int{bits}": f"i{bits}" for bits in (8, 16, 32, 64)},
-}
 
-_INTEGERS = {"i32": range(-(1 << 31), 1 << 31), "i64": range(-(1 << 63), 1 << 63), "u64": range(1 << 64)}
-
-
-@dataclass(frozen=True)
-class Cubin:
-    """GPU code that was compiled from a kernel.
+class Ran(tuple["torch.Tensor", ...]):
+    """What a kernel's tensors hold after a run, in the order of its parameters.
 
     Attributes:
-        arch: 80 for sm_80, and so on.
-        source: The sha256 of the kernel's text.
-        sha256: Of the code.
-        data: The code, an ELF file.
+        counts: What the kernel has done: bytes by the names of its parameters, and floating-point operations.
     """
 
-    arch: int
-    source: str
-    sha256: str
-    data: bytes
+    counts: Counts
+
+    def __new__(cls, tensors: "Iterable[torch.Tensor]", counts: Counts) -> "Ran":
+        """Takes tensors and counts."""
+        ran = super().__new__(cls, tensors)
+        ran.counts = counts
+        return ran
 
 
 class Kernels:
@@ -93,8 +84,9 @@ class Kernels:
 class Kernel:
     """A lifted kernel.
 
-    Arguments are given as to the kernel itself: values for its parameters, by position or by name. Tensors arrive
-    contiguous; another layout is passed as a kernel sees it, with strides. A tensor that is given twice becomes two.
+    Arguments are given as to the kernel itself: values for its parameters, by position or by name. A tensor may be a
+    view: it arrives with its strides, and what lies between its elements is out of its bounds. A tensor that is given
+    twice becomes two.
 
     Attributes:
         name: Of the function.
@@ -113,9 +105,17 @@ class Kernel:
         self.name, self.text, self.sha256 = lifted.name, lifted.text, lifted.sha256
         self._lifted, self._bench, self._left, self._note = lifted, bench, left, note
         self._counting = counting
-        self._cubins: dict[str, Cubin] = {}
+        self._codes: dict[str, GpuCode] = {}
 
-    def compile(self, arch: int, *arguments: Any, num_warps: int = 4, num_stages: int = 3, **keywords: Any) -> Cubin:
+    def compile(
+        self,
+        arch: int,
+        *arguments: Any,
+        num_warps: int = 4,
+        num_stages: int = 3,
+        aligned: Collection[str] = (),
+        **keywords: Any,
+    ) -> GpuCode:
         """Compiles the kernel; needs no GPU.
 
         Args:
@@ -123,6 +123,7 @@ class Kernel:
             *arguments: Values, of which the types count; or types as Triton writes them: "*fp16", "i32".
             num_warps: As when a kernel is started.
             num_stages: Likewise.
+            aligned: Parameters that 16 divides: addresses, strides, sizes. A launch on a GPU finds out by itself.
             **keywords: Values or types by name. Those of `tl.constexpr` parameters are values.
 
         Raises:
@@ -132,62 +133,72 @@ class Kernel:
         """
         bound = self._bound(arguments, keywords)
         constexprs = {name: value for name, value in bound.items() if self._is_constant(name, value)}
-        question = {
+        question: dict[str, Any] = {
             "verb": "compile",
             "text": self.text,
             "name": self.name,
-            "signature": {name: _type(value) for name, value in bound.items() if name not in constexprs},
-            "constexprs": encode(constexprs, []),
+            "signature": {name: type_of(value) for name, value in bound.items() if name not in constexprs},
+            "constexprs": {name: packed(value) for name, value in constexprs.items()},
+            "aligned": sorted(aligned),
             "arch": arch,
             "options": {"num_warps": num_warps, "num_stages": num_stages},
         }
-        if (known := self._cubins.get(repr(question))) is not None:
+        if unknown := [name for name in question["aligned"] if name not in bound]:
+            raise Failed(f"{self.name} has no {', '.join(unknown)}, of which 16 could be a divisor")
+        if (known := self._codes.get(repr(question))) is not None:
             return known
         asked = f"{self.name} for sm_{arch} with {_listed({**question['signature'], **constexprs})}"
-        data = self._ask(question, [], interpret=False, asked=asked, wrong=f"does not compile for sm_{arch}")
-        if not isinstance(data, bytes):
-            raise Failed(f"{self.name} was compiled to something that is no code")
-        self._note(asked, f"{len(data)} bytes")
-        cubin = Cubin(arch, self.sha256, hashlib.sha256(data).hexdigest(), data)
-        self._cubins[repr(question)] = cubin
-        return cubin
+        made = self._ask(question, [], asked=asked, wrong=f"does not compile for sm_{arch}")
+        try:
+            code = gpu_code(self.name, arch, self.text, made if isinstance(made, dict) else {})
+        except TypeError:
+            raise Failed(f"{self.name} was compiled to something that is no code") from None
+        self._note(asked, f"{len(code.cubin)} bytes")
+        self._codes[repr(question)] = code
+        return code
 
-    def run(self, grid: Sequence[int], *arguments: Any, **keywords: Any) -> "list[torch.Tensor]":
-        """Compiles the kernel, then runs it in Triton's interpreter.
+    def run(self, grid: Sequence[int], *arguments: Any, shuffle: int | None = None, **keywords: Any) -> Ran:
+        """Compiles the kernel, then runs it on the CPU (`workbook.gpu.triton_cpu`).
 
         Args:
             grid: How many programs there are, in one to three dimensions.
             *arguments: Values.
+            shuffle: A seed, from which the order of the programs is drawn; else they run by their numbers.
             **keywords: Values by name.
 
         Returns:
-            What its tensors hold then, in the order of its parameters.
+            What its tensors hold then, in the order of its parameters, and what it has done.
 
         Raises:
             Failed: It does not compile, raises, leaves the bounds of its tensors, or does not have these parameters.
-            NotRun: Triton is missing; or it computes in bfloat16, in which the interpreter is wrong.
+            NotRun: Triton is missing.
             WorkerLost: A process crashed, or took too long.
         """
         bound = self._bound(arguments, keywords)
-        tensors = [value for value in bound.values() if _dtype(value)]
-        if "tl.bfloat16" in self.text or any(_dtype(tensor) == "bfloat16" for tensor in tensors):
-            raise NotRun("bfloat16 can be compiled here and not run: Triton's interpreter computes it wrongly")
+        tensors = {name: value for name, value in bound.items() if dtype_of(value)}
         self.compile(RUN_ARCH, **bound)
+        views = {name: value for name, value in tensors.items() if value.numel() and not value.is_contiguous()}
         blobs: list[bytes] = []
         question = {
             "verb": "run",
             "text": self.text,
             "name": self.name,
             "grid": list(grid),
-            "types": {name: _type(value) for name, value in bound.items() if self._is_number(name, value)},
-            "arguments": encode(bound, blobs),
+            "shuffle": shuffle,
+            "views": {name: [list(view.shape), list(view.stride())] for name, view in views.items()},
+            "arguments": encode(bound | {name: _flat(view) for name, view in views.items()}, blobs),
         }
         asked = f"{self.name}[{', '.join(map(str, grid))}]({_listed(bound)})"
-        after = self._ask(question, blobs, interpret=True, asked=asked, wrong="fails")
-        if type(after) is not list or list(map(_kind, after)) != list(map(_kind, tensors)):
+        answer = self._ask(question, blobs, asked=asked, wrong="fails")
+        after = answer.get("tensors") if isinstance(answer, dict) else None
+        if type(after) is not list or list(map(_kind, after)) != list(map(_kind, tensors.values())):
             raise Failed(f"{self.name} gave back other tensors than it was given")
+        try:
+            ran = Ran(after, _counts(answer["counts"]))
+        except (TypeError, KeyError):
+            raise Failed(f"{self.name} gave back no counts") from None
         self._note(asked, "")
-        return after
+        return ran
 
     def _bound(self, arguments: Sequence[Any], keywords: dict[str, Any]) -> dict[str, Any]:
         """Returns the values by the names of the parameters, in their order."""
@@ -206,14 +217,11 @@ class Kernel:
     def _is_constant(self, name: str, value: Any) -> bool:
         return value is None or any(known.constexpr for known in self._lifted.parameters if known.name == name)
 
-    def _is_number(self, name: str, value: Any) -> bool:
-        return not self._is_constant(name, value) and not _dtype(value)
-
-    def _ask(self, question: dict[str, Any], blobs: list[bytes], *, interpret: bool, asked: str, wrong: str) -> Any:
+    def _ask(self, question: dict[str, Any], blobs: list[bytes], *, asked: str, wrong: str) -> Any:
         try:
             with self._counting():
                 seconds = min(self._left(), LONGEST)
-                answer, found = self._bench.ask(question, blobs, interpret=interpret, seconds=seconds)
+                answer, found = self._bench.ask(question, blobs, seconds=seconds)
         except Exception as error:
             self._note(asked, str(error))
             raise
@@ -226,35 +234,36 @@ class Kernel:
             raise Failed(f"{self.name}: {error}") from error
 
 
-def _dtype(value: Any) -> str:
-    """Returns the name of a tensor's dtype; nothing for what is no tensor."""
-    return str(value.dtype).removeprefix("torch.") if type(value).__name__ == "Tensor" else ""
-
-
 def _kind(value: Any) -> tuple[str, tuple[int, ...]]:
-    return _dtype(value), tuple(getattr(value, "shape", ()))
+    return dtype_of(value), tuple(getattr(value, "shape", ()))
 
 
-def _type(value: Any) -> str:
-    """Returns the type of an argument as Triton writes it; a text is such a type already."""
-    if isinstance(value, str):
-        return value
-    if (dtype := _dtype(value)) in _TYPES:
-        return f"*{_TYPES[dtype]}"
-    if isinstance(value, bool):
-        return "i1"
-    if isinstance(value, float):
-        return "fp32"
-    if not isinstance(value, int):
-        raise TypeError(f"a kernel takes tensors and numbers, not {dtype or type(value).__name__}")
-    for name, numbers in _INTEGERS.items():
-        if value in numbers:
-            return name
-    raise TypeError(f"a kernel takes integers of up to 64 bits, not {value:#x}"[:200])
+def _flat(tensor: "torch.Tensor") -> "torch.Tensor":
+    """Returns the memory from a tensor's first element to its last."""
+    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.detach().as_strided((span,), (1,))
+
+
+def _counts(data: Any) -> Counts:
+    """Returns counts of what a process has sent; it is not trusted.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    counts = Counts()
+    for name, empty in vars(counts).items():
+        value = data.get(name) if isinstance(data, dict) else None
+        if isinstance(empty, Counter) and isinstance(value, dict) and all(type(part) is int for part in value.values()):
+            setattr(counts, name, Counter(value))
+        elif type(empty) is int and type(value) is int:
+            setattr(counts, name, value)
+        else:
+            raise TypeError("these are no counts")
+    return counts
 
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(
-        f"{name}={_dtype(value)}{list(value.shape)}" if _dtype(value) else f"{name}={value!r:.40}"
+        f"{name}={dtype_of(value)}{list(value.shape)}" if dtype_of(value) else f"{name}={value!r:.40}"
         for name, value in values.items()
     )

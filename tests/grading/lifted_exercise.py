@@ -35,8 +35,8 @@ def kernel_compiles(work: Work, rng: random.Random) -> None:
     adds(kernel, rng, 1000)  # code that does nothing compiles too
     for arch in (80, 90):
         for pointer in ("*fp32", "*bf16"):
-            cubin = kernel.compile(arch, pointer, pointer, pointer, "i32", BLOCK=1024)
-            expect(cubin.source == kernel.sha256 and cubin.data[:4] == b"\\x7fELF", "this is no code for a GPU")
+            code = kernel.compile(arch, pointer, pointer, pointer, "i32", BLOCK=1024)
+            expect(code.source_sha256 == kernel.sha256 and code.cubin[:4] == b"\\x7fELF", "this is no code for a GPU")
 
 
 @criterion(hint="How many programs does it take for the last elements?")
@@ -65,14 +65,14 @@ SOURCE = '''# ---
 # # Exercise 98.1: vector addition
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"  # before triton is imported: kernels then run on the CPU
 import torch
 import triton
 import triton.language as tl
 
 from autograder.check import check
+from workbook.gpu import triton_cpu
+
+triton_cpu.install()  # kernels then run where their tensors are
 
 # %% nbgrader={"grade": false, "grade_id": "kernel", "locked": false, "schema_version": 3, "solution": true, "task": false}
 @triton.jit

@@ -1,6 +1,5 @@
 """Lifted kernels over real boxes: compiled, then run, away from all else that a student has written."""
 
-import hashlib
 import json
 import math
 import sys
@@ -19,7 +18,6 @@ from autograder.course.release import release
 from autograder.exercises import Exercise
 from autograder.grading import Grader
 from autograder.kernel_bench import BoxBench, KernelBench, LocalBench
-from autograder.kernel_memory import FENCE, fenced
 from autograder.kernels import Kernel, Kernels
 from autograder.lifting import Cells, LiftedKernel, Parameter
 from autograder.matrix import run_matrix
@@ -28,6 +26,7 @@ from tests.autograder.kernel_sources import KERNELS
 from tests.grading.course import Course, cell_of
 from tests.grading.lifted_exercise import KERNEL, NAME, POINTS, WRAPPER, add_lifted_exercise
 from tests.system import unavailable
+from workbook.gpu.triton_counts import Counts
 from workbook.sandbox.isolation.server import available
 
 NAN = float("nan")
@@ -145,10 +144,10 @@ def test_code_for_a_gpu(get: Get) -> None:
     values = (torch.zeros(1), torch.zeros(1), torch.zeros(1), 1)
     types = ("*fp32", "*fp32", "*fp32", "i32")
     first = add.compile(80, *values, BLOCK=64)
-    assert first.arch == 80
-    assert first.data[:4] == b"\x7fELF"
-    assert first.sha256 == hashlib.sha256(first.data).hexdigest()
-    assert first.source == hashlib.sha256(add.text.encode()).hexdigest()
+    assert (first.name, first.arch, first.source, first.threads) == ("add", 80, add.text, 128)
+    assert first.cubin[:4] == b"\x7fELF"
+    assert first.source_sha256 == add.sha256
+    assert ".target sm_80" in first.ptx
     again = get(KERNELS["add"], "add").compile(80, *types, BLOCK=64)
     assert again == first, "the same text gives the same code, wherever it is compiled"
     others = [
@@ -156,8 +155,11 @@ def test_code_for_a_gpu(get: Get) -> None:
         add.compile(80, *types, BLOCK=1024),
         add.compile(80, *types, BLOCK=64, num_warps=8),
         add.compile(80, "*bf16", "*bf16", "*bf16", "i32", BLOCK=64),
+        add.compile(80, *types, BLOCK=1024, aligned=("x_ptr", "y_ptr", "out_ptr", "n")),
     ]
-    assert len({cubin.sha256 for cubin in [first, *others]}) == 5
+    assert len({code.sha256 for code in [first, *others]}) == 6
+    with pytest.raises(Failed, match="add has no z_ptr"):
+        add.compile(80, *types, BLOCK=64, aligned=("z_ptr",))
 
 
 def test_what_the_compiler_rejects_is_not_run(get: Get, notes: list[tuple[str, str]]) -> None:
@@ -302,7 +304,7 @@ def test_servers_are_started_before_time_counts(exercise: Exercise, monkeypatch:
     monkeypatch.setattr("autograder.grading.judge", judge)
     with Grader() as grader:
         grader.grade(read_notebook(exercise.notebook), exercise)
-    assert running == [2]
+    assert running == [1]
 
 
 BEYOND = {
@@ -326,13 +328,54 @@ def test_beyond_the_elements(get: Get, case: str) -> None:
     assert caught.value.message.startswith(f"k fails: {message}")
 
 
-def test_there_is_room_around_a_tensor() -> None:
-    wide = torch.arange(24, dtype=torch.int16).view(4, 6)
-    inside = fenced(wide[:, ::2])
-    assert torch.equal(inside, wide[:, ::2])
-    assert inside.is_contiguous()
-    assert inside.storage_offset() * 2 == FENCE
-    assert inside.untyped_storage().nbytes() == FENCE + 24 + FENCE
+STRIDED = """
+@triton.jit
+def double(x, out, rows, step, stride, to_stride, C: tl.constexpr):
+    i, j = tl.arange(0, 4)[:, None], tl.arange(0, C)[None, :]
+    inside = i < rows
+    tl.store(out + i * to_stride + j, 2 * tl.load(x + i * stride + j * step, mask=inside), mask=inside)
+"""
+
+
+def test_views(get: Get) -> None:
+    wide = torch.arange(24.0).view(4, 6)
+    view = wide[1:, 1:5:2]
+    out = torch.full((3, 9), NAN)[:, 3:5]
+    double = get(STRIDED, "double")
+    x, after = double.run((1,), view, out, 3, 2, 6, 9, C=2)
+    assert torch.equal(x, view)
+    assert torch.equal(after, view * 2)
+    assert after.is_contiguous()
+    with pytest.raises(Failed, match=r"reads memory 1 elements after the first of x, where it has none: its shape is"):
+        double.run((1,), view, out, 3, 1, 6, 9, C=2)
+    with pytest.raises(Failed, match=r"writes memory 2 elements after the first of out"):
+        double.run((1,), view, out, 3, 2, 6, 2, C=2)
+    transposed = double.run((1,), wide.T[:2, :2], torch.zeros(2, 2), 2, 6, 1, 2, C=2)[1]
+    assert torch.equal(transposed, wide.T[:2, :2] * 2)
+
+
+def test_what_a_kernel_does_is_counted(get: Get) -> None:
+    half = torch.ones(1000, dtype=torch.float16)
+    counts = get(KERNELS["add"], "add").run((4,), half, half, half, 1000, BLOCK=256).counts
+    assert (counts.launches, counts.programs, counts.flops, counts.dot_flops) == (1, 4, 1024, 0)
+    assert counts.loaded == {"x_ptr": 2000, "y_ptr": 2000}
+    assert counts.stored == {"out_ptr": 2000}
+    assert counts.bytes == 6000
+    a = torch.ones(32, 32)
+    blocks = {"BLOCK_M": 16, "BLOCK_N": 16, "BLOCK_K": 16, "GROUP": 1, "LEAKY": False}
+    counts = get(KERNELS["matmul"], "matmul").run((4,), a, a, a, 32, 32, 32, 32, 1, 32, 1, 32, 1, **blocks).counts
+    assert counts.dot_flops == 2 * 32**3
+    assert counts.loaded == {"a_ptr": 2 * 32 * 32 * 4, "b_ptr": 2 * 32 * 32 * 4}
+    numbers = torch.arange(64, dtype=torch.int32)
+    counts = get(KERNELS["histogram"], "histogram").run((2,), numbers, torch.zeros_like(numbers), 64, BLOCK=32).counts
+    assert counts.updated == {"counts_ptr": 256}
+
+
+def test_the_order_of_programs_can_be_drawn(get: Get) -> None:
+    k = get(kernel("tl.store(x, tl.program_id(0))", parameters="x"))
+    last = [k.run((50,), torch.zeros(1), shuffle=seed)[0].item() for seed in (None, None, 1, 1, 2)]
+    assert last[0] == last[1] == 49
+    assert last[2] == last[3] != last[4]
 
 
 def test_within_the_elements(get: Get) -> None:
@@ -341,14 +384,11 @@ def test_within_the_elements(get: Get) -> None:
     assert get(kernel(line)).run((1,), torch.zeros(0), 0, B=1)[0].shape == (0,)
 
 
-def test_bfloat16_is_compiled_and_not_run(get: Get) -> None:
-    plain = get(kernel("tl.store(x, n)"))
-    with pytest.raises(NotRun, match="bfloat16"):
-        plain.run((1,), torch.zeros(1, dtype=torch.bfloat16), 1, B=1)
+def test_bfloat16(get: Get) -> None:
+    x, y = torch.randn(1000).bfloat16(), torch.randn(1000).bfloat16()
+    assert torch.equal(get(KERNELS["add"], "add").run((4,), x, y, torch.zeros_like(x), 1000, BLOCK=256)[2], x + y)
     inside = get(kernel("tl.store(x, n.to(tl.bfloat16).to(tl.float32))"))
-    with pytest.raises(NotRun, match="bfloat16"):
-        inside.run((1,), torch.zeros(1), 1, B=1)
-    inside.compile(80, "*bf16", "i32", B=1)
+    assert inside.run((1,), torch.zeros(1), 257, B=1)[0].item() == 256
 
 
 def test_without_triton(get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,11 +419,14 @@ def raw(bench: KernelBench, text: str, seconds: float = 60) -> Kernel:
     return Kernel(lifted, bench, lambda: seconds, lambda *note: None)
 
 
+CRASHES = "import os, workbook.gpu.triton_cpu as cpu; cpu._launch = lambda *_: os._exit(3)"
+
+
 def test_a_compiler_or_interpreter_that_crashes(bench: KernelBench, get: Get) -> None:
     with pytest.raises(WorkerLost, match="the process died: SIGABRT, while it compiled k"):
         raw(bench, "import os; os.abort()").run((1,), torch.zeros(1))
     with pytest.raises(WorkerLost, match="the process died: exit status 3, while it ran k"):
-        raw(bench, "import os; os.environ['TRITON_INTERPRET'] == '0' or os._exit(3)").run((1,), torch.zeros(1))
+        raw(bench, CRASHES).run((1,), torch.zeros(1))
     assert get(kernel("tl.store(x, n)")).run((1,), torch.zeros(1), 4, B=1)[0].item() == 4
 
 
@@ -395,13 +438,15 @@ def test_nothing_of_the_judge_is_in_there(bench: KernelBench) -> None:
 
 def test_what_comes_back_is_not_trusted(bench: KernelBench) -> None:
     class Forging(KernelBench):
-        def __init__(self, answer: Any) -> None:
-            self.answer = answer
+        def __init__(self, verb: str, answer: Any, blobs: Sequence[bytes] = ()) -> None:
+            self.verb, self.answer, self.blobs = verb, answer, list(blobs)
 
-        def ask(self, question: Any, blobs: Any, *, interpret: bool, seconds: float) -> Any:
-            return (self.answer, []) if interpret else bench.ask(question, blobs, interpret=False, seconds=seconds)
+        def ask(self, question: Any, blobs: Any, *, seconds: float) -> Any:
+            if question["verb"] == self.verb:
+                return self.answer, self.blobs
+            return bench.ask(question, blobs, seconds=seconds)
 
-        def _worker(self, *, interpret: bool) -> Any:
+        def _worker(self) -> Any:
             raise NotImplementedError
 
         def close(self) -> None:
@@ -409,8 +454,15 @@ def test_what_comes_back_is_not_trusted(bench: KernelBench) -> None:
 
     answers: list[dict[str, Any]] = [{}, {"value": []}, {"value": [1]}, {"value": {"$evil": 1}}, {"error": ["x"]}]
     for answer in answers:
-        with pytest.raises(Failed, match="k"):
-            raw(Forging(answer), "").run((1,), torch.zeros(1))
+        for verb in ("compile", "run"):
+            with pytest.raises(Failed, match="k"):
+                raw(Forging(verb, answer), "").run((1,), torch.zeros(1))
+    tensor = {"$tensor": {"dtype": "float32", "shape": [1], "blob": 0}}
+    wrong: list[Any] = [None, [], {}, {**vars(Counts()), "loaded": {"x": "many"}}, {**vars(Counts()), "flops": 1.5}]
+    for counts in wrong:
+        forged = {"value": {"tensors": [tensor], "counts": counts}}
+        with pytest.raises(Failed, match="no counts"):
+            raw(Forging("run", forged, [bytes(4)]), "").run((1,), torch.zeros(1))
 
 
 def test_on_a_students_machine() -> None:
