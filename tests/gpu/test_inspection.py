@@ -116,6 +116,7 @@ def test_a_report_explains_each_fact() -> None:
         assert "| fact | value | what it means |" in shown
         assert all(str(row[0]) in shown for row in table.rows)
         assert repr(found) == str(found)
+        assert ("is not counted" in str(found.facts())) == (found.tensor_generation == "tcgen05")
 
 
 def test_source_beside_machine_code() -> None:

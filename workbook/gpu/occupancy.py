@@ -1,8 +1,8 @@
 """Occupancy: how many blocks of a kernel a streaming multiprocessor holds at a time, and what limits them.
 
 NVIDIA's rules, as in `cuda_occupancy.h`. What it gives is an upper bound that holds on an otherwise empty SM whose
-shared memory has its largest configuration. High occupancy hides latency; it is not speed: good attention kernels have
-12 to 25 %.
+shared memory has its largest configuration; on sm_100 the tensor memory that blocks take may allow fewer. High
+occupancy hides latency; it is not speed: good attention kernels have 12 to 25 %.
 """
 
 from collections.abc import Mapping

@@ -152,6 +152,8 @@ def _occupancy(found: "Inspection") -> list[tuple[str, str, str]]:
     meaning = "Of the warps that an SM can hold, those that this kernel leaves room for; more hide more waiting."
     if found.occupancy is None:
         return [("Occupancy", NOT_KNOWN, meaning)]
+    if found.tensor_generation == "tcgen05":
+        meaning += " Tensor memory, which the blocks of an SM share too, is not counted."
     rows = [("Occupancy", str(found.occupancy), meaning)]
     if found.occupancy.blocks:
         limiters = found.occupancy.limiters
