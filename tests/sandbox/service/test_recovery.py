@@ -184,6 +184,8 @@ async def test_a_program_and_a_change_with_a_key_are_made_once(world: World) -> 
     assert first is second
     with pytest.raises(KeyConflictError):
         await session.start(["true"], key="p")
+    with pytest.raises(KeyConflictError):
+        await session.start(["sh", "-c", "echo once >> log"], {"NAME": "x"}, key="p")
     with pytest.raises(FileRefused):
         await session.start(["/no/such/program"], key="q")
     await session.start(["true"], key="q")

@@ -14,7 +14,7 @@ CELL_FINISHED = "cell.finished"  # cell, context, result or its blob, whether th
 CALL_STARTED = "call.started"  # call, name, arguments, and of a cell's: cell, number
 CALL_FINISHED = "call.finished"  # call, value or error, blobs
 FILE_CHANGED = "file.changed"  # changed and removed files, by the files interface: key, digest of what was asked, value
-PROGRAM_STARTED = "program.started"  # program, command, key
+PROGRAM_STARTED = "program.started"  # program, command, key with a digest of what was asked
 PROGRAM_ENDED = "program.ended"  # program, status, whether it could not be started
 CHECKPOINT = "checkpoint"  # contexts with their blobs, all files
 RESTORED = "session.restored"  # node, seconds, cells that were executed again
@@ -100,7 +100,7 @@ class History:
         own_calls: Calls that the caller itself has made, by their number.
         files_by_key: Changes of files that have an idempotency key, by key: digest of what was asked, and the answer.
         programs: Commands of programs that have not ended, by name.
-        programs_by_key: Programs that have an idempotency key, by key: name and command.
+        programs_by_key: Programs that have an idempotency key, by key: name, command, digest of what was asked.
         statuses: Exit statuses of programs that have ended, by name; None where nobody knows it.
         last: The number of the last event.
         cells: How many cells were started.
@@ -117,7 +117,7 @@ class History:
     own_calls: dict[str, DoneCall] = field(default_factory=dict)
     files_by_key: dict[str, tuple[str, Any]] = field(default_factory=dict)
     programs: dict[str, list[str]] = field(default_factory=dict)
-    programs_by_key: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    programs_by_key: dict[str, tuple[str, list[str], str]] = field(default_factory=dict)
     statuses: dict[str, int | None] = field(default_factory=dict)
     last: int = 0
     cells: int = 0
@@ -185,12 +185,12 @@ def read(events: Sequence[Event]) -> History:
             case "program.started":
                 history.programs[data["program"]] = data["command"]
                 if key := data.get("key"):
-                    history.programs_by_key[key] = data["program"], data["command"]
+                    history.programs_by_key[key] = data["program"], data["command"], data["asked"]
             case "program.ended":
                 history.programs.pop(data["program"], None)
                 history.statuses[data["program"]] = data["status"]
                 if data.get("failed"):
-                    for key in [one for one, (name, _) in history.programs_by_key.items() if name == data["program"]]:
+                    for key in [one for one, (name, *_) in history.programs_by_key.items() if name == data["program"]]:
                         del history.programs_by_key[key]
             case "checkpoint":
                 for context, blob in data["contexts"].items():

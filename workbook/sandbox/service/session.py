@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
+import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from workbook.sandbox.service import journal
@@ -92,7 +95,7 @@ class Session:
         for context in list(history.contexts):
             executed += await self._cells.restore(context)
         await self._files.restore()
-        for program, command in history.programs_by_key.values():
+        for program, command, _ in history.programs_by_key.values():
             if program in history.statuses:
                 self.programs.add_ended(program, command, history.statuses[program])
         lost = []
@@ -257,30 +260,34 @@ class Session:
         """
         self._used()
         if not key:
-            return await self._start(command, environment, has_input, key)
+            return await self._start(command, environment or {}, has_input)
+        asked = hashlib.sha256(json.dumps([list(command), environment or {}, has_input]).encode()).hexdigest()
         known = self._cells.history.programs_by_key
         async with self._starting:
             if key not in known:
-                return await self._start(command, environment, has_input, key)
-            program, was = known[key]
-            if was != list(command):
+                running = await self._start(command, environment or {}, has_input, {"key": key, "asked": asked})
+                known[key] = running.name, list(command), asked
+                return running
+            program, _, was = known[key]
+            if was != asked:
                 raise KeyConflictError(f"the key {key!r} was used for another program")
             return self.programs[program]
 
     async def _start(
-        self, command: Sequence[str], environment: dict[str, str] | None, has_input: bool, key: str
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        has_input: bool,
+        of: Mapping[str, str] = MappingProxyType({}),
     ) -> Running:
         name = f"p{self._number()}"
-        event = NewEvent(journal.PROGRAM_STARTED, {"program": name, "command": list(command), "key": key})
-        await self._log.append(event)
+        await self._log.append(NewEvent(journal.PROGRAM_STARTED, {"program": name, "command": list(command), **of}))
         try:
-            running = await self.programs.start(self._live(), name, command, environment or {}, has_input=has_input)
+            running = await self.programs.start(self._live(), name, command, environment, has_input=has_input)
         except BaseException:
             failed = {"program": name, "status": None, "failed": True}
             await self._log.append(NewEvent(journal.PROGRAM_ENDED, failed))
             raise
-        if key:
-            self._cells.history.programs_by_key[key] = name, list(command)
         task = asyncio.create_task(self._record_end(running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
