@@ -1,0 +1,1 @@
+"""Tests of GPU code: run on a CPU, compiled, inspected."""
