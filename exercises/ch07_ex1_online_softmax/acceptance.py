@@ -14,7 +14,8 @@ from autograder.shrinking import for_all
 HIDES = ("workbook.attention",)
 PRELOAD = ("torch",)
 
-LARGE = 23_400  # rows and keys whose scores in float32 are more than the worker's memory
+TAKEN = 1280  # MiB of the worker's 2048 that are taken while `attend` works
+LARGE = 14_600  # rows and keys whose scores in float32 are more than the rest
 LOOKED_AT = 64  # of those rows are compared with the oracle
 
 
@@ -248,21 +249,25 @@ def shards_are_merged(work: Work, rng: random.Random) -> None:
     seconds=180,
 )
 def memory_is_linear(work: Work, rng: random.Random) -> None:
-    """`attend` works where all scores together would not fit into the worker's 2 GiB."""
+    """`attend` works where all scores together would not fit into the 768 MiB that are left."""
     rows, dim = LARGE - rng.randrange(100), 4
     keys = LARGE + rng.randrange(100)
     q, k, v = numbers(rng, rows, dim), numbers(rng, keys, dim), numbers(rng, keys, dim)
-    much = f"{rows * keys * 4 / 2**30:.2f} GiB of scores were computed at once, or kept"
+    much = f"{rows * keys * 4 / 2**20:.0f} MiB of scores"
+    hint = "Are they computed at once, or kept?"
+    taken = work.ask("new", work.keep(torch.ones(1 << 18)), "repeat", (TAKEN,))
     try:
         got = stated(work.call("attend", q, k, v, 512), rows, dim, "attend")
         out = work.call("finish", got)
     except WorkerLost as lost:
         if str(lost) == NO_ANSWER:
             raise
-        raise Failed(f"{lost}: are {much}?", timed=True) from lost
+        raise Failed(f"{much} did not fit into memory: {lost}", hint, timed=True) from lost
     except AnswerRaised as raised:
-        expect("memory" not in str(raised), f"raised {raised}: are {much}?")
+        short = "memory" in str(raised)
+        expect(not short, f"{much} did not fit into memory: raised {raised}", hint)
         raise
+    work.ask("drop", taken)
     fits = type(out) is Tensor and out.shape == (rows, dim)
     expect(fits, "`finish` gives no tensor [rows, dim]")
     some = rng.sample(range(rows), LOOKED_AT)

@@ -73,8 +73,8 @@
 # | `memory-is-linear` | 10 | more scores than fit into memory |
 #
 # The criteria stand in `acceptance.py` beside this notebook. Your work is graded by the same
-# functions, with other numbers, and the last of them with 2 GiB of memory. Your own machine may have
-# more: there, code that makes all scores at once passes the last check, and then fails.
+# functions, with other numbers. The last one is graded in a process that has 768 MiB left. Your own
+# machine has more: there, code that makes all scores at once passes the check, and is not right.
 
 # %% nbgrader={"grade": false, "grade_id": "setup", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import math
