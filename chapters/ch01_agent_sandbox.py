@@ -581,8 +581,7 @@ display(Markdown(account))
 # **box** that is closed in by what Linux offers for that, and everything that happens in it stands
 # in a log. How it is built, and what it promises, is in `docs/sandbox.md`.
 #
-# Agents run in three kinds of environment. This chapter runs what fits on one machine, and only
-# names the rest:
+# Agents run in three kinds of environment. This chapter runs what fits on one machine:
 #
 # | kind | what it is | what runs here |
 # |---|---|---|
@@ -590,18 +589,19 @@ display(Markdown(account))
 # | medium | machines of a cluster, called over a network | the calls; no cluster |
 # | complex | nested virtual machines, a workflow of services | nothing |
 #
+# The rest we only describe. A compose file starts this service beside an inference server. In
+# Kubernetes an operator keeps as many copies as a resource asks for; a serverless platform starts
+# one when somebody asks. What the agent gets is the same each time: a URL and a token.
+#
 # > **What the source gets wrong.** *Claim*: an agent that starts containers gets the host's Docker
 # > socket mounted into its own container. *Citation*: the Docker daemon acts as root, and whoever
-# > may speak to it can start a container in which the host's `/` is a folder to write in, so "only
-# > trusted users should be allowed to control your Docker daemon"
-# > ([Docker's manual](https://docs.docker.com/engine/security/#docker-daemon-attack-surface)). The
-# > mount hands the host to the model. *Correction*: the agent gets a URL and a token. What makes
-# > its machine is on the other side of that URL, and takes orders to run code, never to mount or to
-# > start as root.
+# > may speak to it can start a container in which the host's `/` is a folder to write in; [Docker's
+# > manual](https://docs.docker.com/engine/security/#docker-daemon-attack-surface) warns of exactly
+# > that. The mount hands the host to the model. *Correction*: the agent gets a URL and a token.
+# > What makes its machine is on the other side of that URL, and takes orders to run code, never to
+# > mount or to start as root.
 #
-# Sessions will want to fetch something, so first a web server of our own. It counts its visitors,
-# is too busy for two of three visits to `/flaky`, and answers at `/gate` once we open that.
-
+# These sections need some more modules:
 
 # %%
 import hashlib
@@ -628,6 +628,10 @@ import workbook
 from workbook.sandbox.client import FileRefused, MountError, SandboxClient, SandboxError
 from workbook.sandbox.isolation.probes import probe
 from workbook.sandbox.launch import LaunchError, LocalService, skip_cells_without
+
+# %% [markdown]
+# Sessions will want to fetch something, so first a web server of our own. It counts its visitors,
+# is too busy for two of three visits to `/flaky`, and answers at `/gate` once we open that.
 
 # %%
 visits: Counter[str] = Counter()
@@ -1031,7 +1035,7 @@ doors = {
 # %% [markdown]
 # Each attack gets a session of its own. It also counts as a success if the service is not well
 # afterwards, or the neighbour has counted wrong. That alone decides the first two rough ones: they
-# may spoil their own session, and nothing else.
+# may spoil their own session, but nothing else.
 
 # %%
 results: dict[str, tuple[str, bool]] = {}
@@ -1296,6 +1300,9 @@ axes.set_xlim(min(start for _, start, _ in bars.values()) - 0.03)
 plt.show()
 
 # %% [markdown]
+# Two bars are hatched: the cell and its visit to the gate, begun and never ended. The payment's bar
+# stands before the kill, whole, and there is no second one.
+#
 # ### What coming back costs
 #
 # To execute everything again takes as long as it took. So after some seconds of cells the service
@@ -1304,7 +1311,7 @@ plt.show()
 # lengths, with and without an open file among their variables, kill the server, and ask each.
 
 # %%
-lengths = (4, 44) if FAST else (4, 20, 44, 64)
+lengths = (4, 16) if FAST else (4, 12, 16, 20)
 beginnings = {
     "state that can be kept": "import time",
     "with an open file": "import time\nheld = open('held', 'w')",
@@ -1312,18 +1319,21 @@ beginnings = {
 
 
 def grown(beginning, length):
-    """A session in which so many cells were executed, each of some hundredths of a second."""
+    """A session in which so many cells were executed, each of some tenths of a second."""
     made = client.session()
     made.execute(beginnings[beginning]).check()
     for number in range(length):
-        made.execute(f"n = {number}\ntime.sleep(0.05)").check()
+        made.execute(f"n = {number}\ntime.sleep(0.15)").check()
     return beginning, length, made
 
 
 with ThreadPoolExecutor(8) as pool:
     grown_up = list(pool.map(grown, *zip(*itertools.product(beginnings, lengths), strict=True)))
-    service.kill()
-    service.start()
+
+# %%
+service.kill()
+service.start()
+with ThreadPoolExecutor(8) as pool:
     last_numbers = list(pool.map(lambda one: one[2].execute("n").text, grown_up))
 
 # %%
@@ -1346,15 +1356,17 @@ for side, (beginning, points) in zip((-14, 7), restores.items(), strict=True):
             fontsize=8,
         )
 axes.margins(0.08, 0.2)
+axes.set_xticks(lengths)
 axes.set(xlabel="cells that the session had executed", ylabel="seconds to bring it back")
 axes.set_title(f"The price of coming back (on {machine.label})", fontsize=10)
 axes.legend()
 plt.show()
 
 # %% [markdown]
-# Where it stops holding: what depends on the clock or on the world outside comes back as it was
-# only out of a checkpoint; a cell that is executed again asks the clock again. Programs that were
-# started do not come back, and that is told. And a power cut may cost the last moments of the
+# Without a checkpoint the price grows as long as the session lives; with one it begins again from
+# there. Where it stops holding: what depends on the clock or on the world outside comes back as it
+# was only out of a checkpoint; a cell that is executed again asks the clock again. Programs that
+# were started do not come back, and that is told. And a power cut may cost the last moments of the
 # store itself.
 #
 # ### Which machine has a session
@@ -1423,10 +1435,12 @@ def work(number):
 
 with ThreadPoolExecutor(8) as pool:
     list(pool.map(work, range(8)))
-session.execute("1 / 0")
-session.execute("import time\ntime.sleep(60)", timeout=0.5)
+failed = session.execute("1 / 0")
+late = session.execute("import time\ntime.sleep(60)", timeout=0.5)
+failed.status, late.status
 
 
+# %%
 def metrics(url):
     """What a service counts, by name: its meaning, and its samples."""
     families = text_string_to_metric_families(httpx.get(f"{url}/metrics").text)
@@ -1486,9 +1500,9 @@ for name, value in (("p50", p50), ("p99", p99)):
     low = 1000 * bounds[spot - 1] if spot else 0.0
     at = spot - 0.5 + (value - low) / (1000 * bounds[spot] - low)
     axes.axvline(at, color="tab:red", ls=":")
-    axes.text(
-        at + 0.08, 1.17 * max(in_each), f"{name} {value:,.0f} ms", color="tab:red", fontsize=9
-    )
+    side, align = (-0.08, "right") if at > last / 2 else (0.08, "left")
+    label = f"{name} {value:,.0f} ms"
+    axes.text(at + side, 1.17 * max(in_each), label, color="tab:red", ha=align)
 axes.set(xlabel="milliseconds, up to", ylabel="cells")
 axes.set_title(f"Cells that ended well, from arrival to answer (on {machine.label})", fontsize=10)
 plt.show()
@@ -1624,7 +1638,7 @@ attempted
 # %% [markdown]
 # The box: write an attack of your own. `attack(name, act, won)` lets it run in a new session; `act`
 # takes the session, and `won` decides by what came back. Can you learn the host's name, or the
-# number of its processes? What does the session's log say afterwards?
+# number of its processes? Which layer is in your way?
 
 # %%
 attack(
@@ -1662,42 +1676,41 @@ def check(claims):
 check(claims_of_this_chapter)
 
 # %%
-looked_up, kept_out = egress[0], egress[1]
-retried = egress[5]
-lasting, perishing = restores.values()
+kept_in = all("EgressDenied" in outcome and not visited for *_, outcome, visited in egress[:2])
+first_tries, retried = [row[2] for row in egress[3:5]], egress[5][2]
+spied = control["read a file of ours"] and control["read the service's environment"]
+sooner = start_cost.ratio("a new session by URL")
 claims_of_the_service = {
-    "Nothing was fetched that is on no list, or leads to a private address.": "EgressDenied"
-    in looked_up[2]
-    and "EgressDenied" in kept_out[2]
-    and looked_up[3] == kept_out[3] == 0,
-    "A policy of retries got what a first try did not.": "status 200" in retried[2]
-    and retried[3] > 1,
-    "A mount that failed was told, and the agent had its data.": how_first == "mounted" != how_then,
+    "What is on no list, or leads to a private address, is not fetched.": kept_in,
+    "Retries got what a first try did not.": "status 200" in retried
+    and all("503" in outcome for outcome in first_tries),
+    "A mount failed, and the agent had its data.": how_first == "mounted" != how_then,
     "The same agent saved the same in the box.": remote_saved == saved,
-    "A new session is there sooner than a new kernel.": start_cost.ratio("a new session by URL").low
-    > 1,
+    "A new session is there sooner than a new kernel.": sooner.low > 1,
     "No attack got what it wanted from the box.": not stolen,
-    "The same attacks got the secret from a plain kernel.": control["read a file of ours"]
-    and control["read the service's environment"],
-    "The neighbour counted on, and right, through all of it.": len(counts) > 1
-    and all(right for *_, right in counts),
-    "Killed in the middle of a cell, a session has all its state.": in_the_middle
-    and after == before,
+    "The same attacks got the secret from a plain kernel.": spied,
+    "The neighbour counted right through all of it.": len(counts) > 1 and rightly == len(counts),
+}
+check(claims_of_the_service)
+
+# %%
+(*_, lasting), (*_, perishing) = restores.values()
+told_when, told_never = while_busy[:2] == (429, "1"), while_idle[:2] == (403, "none")
+not_ready, ready_again = while_busy[3].startswith("503"), while_idle[3].startswith("200")
+all_numbers = [str(length - 1) for _ in beginnings for length in lengths]
+claims_of_the_operator = {
+    "Killed in the middle of a cell, it has all its state.": in_the_middle and after == before,
     "What was paid was paid once.": visits["/pay"] == visits["/bill"] == 1,
     "The same key again executes nothing.": (again.cell, cells_more) == (paid.cell, 0),
     "A plain kernel loses its variables.": "NameError" in plain_after["total"],
-    "A checkpoint spares cells from being executed again.": lasting[-1][1] < perishing[-1][1],
-    "All sessions came back where they were.": last_numbers
-    == [str(length - 1) for _ in beginnings for length in lengths],
-    "Routers agree by rendezvous hashing, and not by hash().": agreed["rendezvous"]
-    == 1
-    > agreed["hash() % nodes"],
-    "Full is told with a time to ask again, a quota without.": while_busy[:2] == (429, "1")
-    and while_idle[:2] == (403, "none"),
-    "A full service says that it is not ready.": while_busy[3].startswith("503")
-    and while_idle[3].startswith("200"),
+    "A checkpoint spares cells from being executed again.": lasting[1] < perishing[1],
+    "All sessions came back where they were.": last_numbers == all_numbers,
+    "Routers agree by rendezvous hashing.": agreed["rendezvous"] == 1,
+    "By hash() they do not.": agreed["hash() % nodes"] < 1,
+    "Full is told with a time to ask again, a quota without.": told_when and told_never,
+    "A full service says that it is not ready, until it is.": not_ready and ready_again,
 }
-check(claims_of_the_service)
+check(claims_of_the_operator)
 
 # %% [markdown]
 # ## Exercise
