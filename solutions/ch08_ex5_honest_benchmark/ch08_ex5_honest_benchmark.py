@@ -41,11 +41,12 @@
 #
 # - **The time of one run** is what the device works on it, on average: with nothing of its data in
 #   the cache, at the device's steady clock, and not interrupted. You find it within 5 %.
-# - **Time**: by the host's clock, all of it takes at most twice `seconds`, compiling apart.
+# - **Time**: by the host's clock, all of it takes at most twice `seconds`; compiling, and work that
+#   was there before, come on top.
 # - **Errors**: what `fn` raises is raised. Whether it returns or raises, the device has nothing left
 #   to do when `benchmark` is over.
 #
-# What a device can do (times are in seconds; on a GPU, `torch.cuda` has the same calls):
+# What a device can do (times are in seconds; on a GPU, `torch.cuda` has their like):
 #
 # | call | |
 # |---|---|
@@ -60,8 +61,8 @@
 #
 # What you may rely on: `seconds` is at least 0.5, and a run takes at most a hundredth of it. The
 # first call may compile, for up to a second. After ten runs none is slow any more for being among
-# the first, and 0.1 s after the first run has begun the clock is steady. At most one run in eight
-# is interrupted, and then takes at least three times as long.
+# the first, and 0.1 s after the first run has begun the clock is steady. On average at most one run
+# in eight is interrupted, and then takes at least three times as long.
 
 # %% [markdown]
 # ## The criteria

@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 
+from workbook.gpu import simulated_device
 from workbook.gpu.simulated_device import Settings, SimulatedDevice
 
 mpl.use("Agg")
@@ -107,3 +108,14 @@ def test_launches_can_be_drawn() -> None:
     assert [one.kind for one in device.launches] == ["pending", *["flush", "run"] * 3]
     axes = device.plot(count=5)
     assert len(axes.patches) == 5
+
+
+def test_launches_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulated_device, "MOST", 4)
+    device = SimulatedDevice(Settings(run=1e-3))
+    for _ in range(4):
+        device.run()
+        device.record()
+    for launch in (device.run, device.flush_cache, device.record):
+        with pytest.raises(RuntimeError, match="no more than 4"):
+            launch()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -34,6 +34,10 @@ FLUSHING_JITTER = 0.05
 
 SHORTEST = 0.05
 """Part of its duration that a run takes at least, however its jitter falls."""
+
+
+MOST = 100_000
+"""Launches, and events, that a device takes in all: a benchmark without end finds one."""
 
 
 class Clocked(Protocol):
@@ -172,18 +176,31 @@ class SimulatedDevice:
         return self._now - self._began - (self.settings.compiling if self.runs else 0.0)
 
     def run(self) -> None:
-        """Launches the work that is to be timed, and returns before it is done. The first call compiles it."""
+        """Launches the work that is to be timed, and returns before it is done. The first call compiles it.
+
+        Raises:
+            RuntimeError: There have been too many launches.
+        """
         if not self.runs:
             self._now += self.settings.compiling
         self._launch("run", self._duration)
 
     def flush_cache(self) -> None:
-        """Launches the overwriting of a buffer as large as the L2 cache."""
+        """Launches the overwriting of a buffer as large as the L2 cache.
+
+        Raises:
+            RuntimeError: There have been too many launches.
+        """
         self._launch("flush", lambda _: self.settings.flush * self._jittered(FLUSHING_JITTER))
         self._cached = False
 
     def record(self) -> int:
-        """Launches an event, which notes the device's time when its turn comes; returns its number."""
+        """Launches an event, which notes the device's time when its turn comes; returns its number.
+
+        Raises:
+            RuntimeError: There have been too many.
+        """
+        _bounded(self._events)
         self._now += RECORDING
         self._events.append(max(self._now, self._free))
         return len(self._events) - 1
@@ -238,6 +255,7 @@ class SimulatedDevice:
         return axes
 
     def _launch(self, kind: Literal["run", "flush", "pending"], duration: Callable[[float], float]) -> None:
+        _bounded(self.launches)
         self._now += self.settings.launch
         while self._waiting and self._waiting[0] <= self._now:
             self._waiting.popleft()
@@ -266,3 +284,8 @@ class SimulatedDevice:
 
     def _jittered(self, jitter: float) -> float:
         return max(SHORTEST, self._rng.gauss(1, jitter))
+
+
+def _bounded(launched: Sized) -> None:
+    if len(launched) >= MOST:
+        raise RuntimeError(f"the device takes no more than {MOST:,} launches")
