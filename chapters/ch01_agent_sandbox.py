@@ -1500,9 +1500,9 @@ for name, value in (("p50", p50), ("p99", p99)):
     low = 1000 * bounds[spot - 1] if spot else 0.0
     at = spot - 0.5 + (value - low) / (1000 * bounds[spot] - low)
     axes.axvline(at, color="tab:red", ls=":")
-    side, align = (-0.08, "right") if at > last / 2 else (0.08, "left")
+    gap, align = (-0.08, "right") if at > last / 2 else (0.08, "left")
     label = f"{name} {value:,.0f} ms"
-    axes.text(at + side, 1.17 * max(in_each), label, color="tab:red", ha=align)
+    axes.text(at + gap, 1.17 * max(in_each), label, color="tab:red", ha=align)
 axes.set(xlabel="milliseconds, up to", ylabel="cells")
 axes.set_title(f"Cells that ended well, from arrival to answer (on {machine.label})", fontsize=10)
 plt.show()
