@@ -683,7 +683,9 @@ options = ("--allow", page.removeprefix("http://"), "--allow", "localhost")
 try:
     service = resources.enter_context(LocalService(*options, "--mount", f"shelf={shelf}"))
 except LaunchError as error:
-    skip_cells_without(["service"], f"no sandbox can be made on this machine ({error})")
+    skip_cells_without(
+        ["service", "LocalService"], f"no sandbox can be made on this machine ({error})"
+    )
     where = f"**Sections 7 to 10 are for reading only here**: {error}. Their cells are skipped."
 else:
     where = f"The service is at {service.url}."
