@@ -87,6 +87,9 @@ def parse(text: str) -> Any:
 
 
 def _edited(before: str, after: str) -> Finding:
+    old, new = _tools_among(before), _tools_among(after)
+    if set(old) != set(new):
+        return _tool_findings(old, new)[0]
     if not after:
         detail = f"the last {len(before):,} characters are gone"
     elif not before:
@@ -221,6 +224,12 @@ def _tools_from(text: str, start: int) -> tuple[dict[str, Any], int]:
             return tools, end
         tools |= more
         end = position = value[1]
+
+
+def _tools_among(text: str) -> dict[str, Any]:
+    """Returns the definitions among the lines of a text."""
+    lines = [line for line in text.split("\n")[:_MAX_ITEMS] if line.startswith(("{", "["))]
+    return {name: tool for line in lines for name, tool in _tools(parse(line)).items()}
 
 
 def _changed_tools(before: str, after: str, start: int) -> _Step:
