@@ -29,6 +29,7 @@ from autograder.asker import AnswerRaised, Asker, CriterionEnded, Footprint
 from autograder.values import Handle, tensor_bytes
 
 if TYPE_CHECKING:
+    from autograder.cuda_kernels import CudaKernel, CudaKernels
     from autograder.kernels import Kernel, Kernels
     from autograder.language_model import LanguageModel
 
@@ -129,11 +130,18 @@ class Work:
         asked_model: Whether the language model was asked for.
     """
 
-    def __init__(self, asker: Asker, llm: Callable[[], LanguageModel], kernels: Kernels | None = None) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        llm: Callable[[], LanguageModel],
+        kernels: Kernels | None = None,
+        cuda_kernels: CudaKernels | None = None,
+    ) -> None:
         """Takes who puts the questions, what gives the language model, and the notebook's kernels."""
         self._asker = asker
         self._llm = llm
         self._kernels = kernels
+        self._cuda_kernels = cuda_kernels
         self.exchanges: list[str] = []
         self.asked_model = False
 
@@ -198,6 +206,21 @@ class Work:
         if self._kernels is None:
             raise NotRun("kernels are cut out of a notebook, and there is none")
         return self._kernels.get(name, self._asker.left, self._note, self._asker.counting)
+
+    def cuda(self, name: str, kernel: str | None = None) -> CudaKernel:
+        """Cuts the text of a CUDA kernel out of the notebook, to be compiled and run away from all else of it.
+
+        Args:
+            name: What a cell assigns the text to: a constant.
+            kernel: The `__global__` function in it; may be left out where there is one.
+
+        Raises:
+            Failed: The notebook has no such text, or it holds what it may not.
+            NotRun: There are only objects here, and no notebook.
+        """
+        if self._cuda_kernels is None:
+            raise NotRun("kernels are cut out of a notebook, and there is none")
+        return self._cuda_kernels.get(name, kernel, self._asker.left, self._note, self._asker.counting)
 
     def ask(
         self,

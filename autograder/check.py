@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autograder.cuda_kernels import CudaKernels
     from autograder.judge import Verdict
     from autograder.kernel_bench import LocalBench
     from autograder.kernels import Kernels
@@ -57,7 +58,10 @@ def check(criterion: str, *objects: Any) -> None:
         raise LookupError(f"this exercise has no criterion '{criterion}': it has {', '.join(criteria)}")
     asker = LocalAsker(_Namespace(objects))
     earlier = _failed.get(criterion, 0)
-    verdict = run_criterion(criteria[criterion], asker, PUBLIC_SEED, _llm, kernels=_kernels(), earlier=earlier)
+    kernels, cuda_kernels = _kernels()
+    verdict = run_criterion(
+        criteria[criterion], asker, PUBLIC_SEED, _llm, kernels=kernels, cuda_kernels=cuda_kernels, earlier=earlier
+    )
     _failed[criterion] = verdict.attempts
     report(verdict)
 
@@ -103,11 +107,13 @@ def _llm() -> Any:
     return _model.get()
 
 
-def _kernels() -> "Kernels":
+def _kernels() -> "tuple[Kernels, CudaKernels]":
     """Returns the kernels of this notebook: of its cells as they were executed, the last of which count."""
     global _bench  # noqa: PLW0603 - one a notebook
     from IPython import get_ipython
 
+    from autograder.cuda_bench import CudaLocalBench
+    from autograder.cuda_kernels import CudaKernels
     from autograder.kernel_bench import LocalBench
     from autograder.kernels import Kernels
 
@@ -115,4 +121,5 @@ def _kernels() -> "Kernels":
         _bench = LocalBench()
         atexit.register(_bench.close)
     shell = get_ipython()
-    return Kernels(_bench, shell.history_manager.input_hist_raw if shell else [])
+    cells = shell.history_manager.input_hist_raw if shell else []
+    return Kernels(_bench, cells), CudaKernels(CudaLocalBench(), cells)

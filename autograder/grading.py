@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from autograder.asker import NO_ANSWER, Asker, BoxAsker, WorkerLost
+from autograder.cuda_bench import CudaBoxBench
+from autograder.cuda_kernels import CudaKernels
 from autograder.exercises import Exercise, ExerciseError, is_judged
 from autograder.isolation_check import check_isolation, weakness
 from autograder.judge import Verdict, judge
@@ -101,6 +103,7 @@ class Grader:
         self._cell_timeout, self._criterion_timeout = cell_timeout, criterion_timeout
         self._model = LanguageModel()
         self._bench = BoxBench(filtered=self._filtered)
+        self._cuda_bench = CudaBoxBench(filtered=self._filtered)
         self._servers: dict[str, ForkServer] = {}
         self._starting = threading.Lock()
         self._aborted = False
@@ -142,7 +145,8 @@ class Grader:
             for criterion in wanted
             if criterion.id not in known
         ]
-        kernels = Kernels(self._bench, [cell.source for cell in notebook.cells if cell.cell_type == "code"])
+        cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        kernels, cuda_kernels = Kernels(self._bench, cells), CudaKernels(self._cuda_bench, cells)
         server, stages = self._server(exercise), Stages()
         with stages("judge"), _Workers(server, notebook, dict(files or {}), self._cell_timeout, stages) as workers:
             found = {
@@ -153,6 +157,7 @@ class Grader:
                     seed=f"{seed}/{exercise.name}",
                     llm=self._model.get if "model" in exercise.acceptance.needs else _undeclared,
                     kernels=kernels,
+                    cuda_kernels=cuda_kernels,
                     earlier=earlier,
                 )
             }
@@ -237,7 +242,7 @@ class Grader:
         self._model.close()
 
     def _all_servers(self) -> "list[ForkServer]":
-        return [*self._servers.values(), *self._bench.servers()]
+        return [*self._servers.values(), *self._bench.servers(), *self._cuda_bench.servers()]
 
     def close(self) -> None:
         """Ends the fork servers, those for kernels among them, and the language model."""
@@ -245,6 +250,7 @@ class Grader:
             server.close()
         self._servers.clear()
         self._bench.close()
+        self._cuda_bench.close()
         self._model.close()
 
     def __enter__(self) -> Self:

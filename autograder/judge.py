@@ -12,6 +12,7 @@ from autograder.alarm import DeadlinePassed
 from autograder.asker import AnswerRaised, AnswerRefused, Asker, WorkerLost
 
 if TYPE_CHECKING:
+    from autograder.cuda_kernels import CudaKernels
     from autograder.kernels import Kernels
     from autograder.language_model import LanguageModel
 
@@ -75,6 +76,7 @@ def run_criterion(
     llm: "Callable[[], LanguageModel]",
     *,
     kernels: "Kernels | None" = None,
+    cuda_kernels: "CudaKernels | None" = None,
     earlier: int = 0,
 ) -> Verdict:
     """Runs one criterion. What the student's work does never raises here.
@@ -85,10 +87,11 @@ def run_criterion(
         seed: Of its inputs.
         llm: Gives the language model; raises NotRun where there is none.
         kernels: Of the notebook.
+        cuda_kernels: Likewise.
         earlier: How many times in a row it has failed before; the next hint is shown for each.
     """
     began = time.monotonic()
-    work = Work(asker, llm, kernels)
+    work = Work(asker, llm, kernels, cuda_kernels)
 
     def verdict(state: State, fraction: float = 0.0, message: str = "", mistake: str = "", **more: Any) -> Verdict:
         failed = state == "failed"
@@ -153,6 +156,7 @@ def judge(
     seed: str,
     llm: "Callable[[], LanguageModel]",
     kernels: "Kernels | None" = None,
+    cuda_kernels: "CudaKernels | None" = None,
     earlier: Mapping[str, int] = {},
 ) -> Iterator[Verdict]:
     """Runs criteria one after the other. After one that failed, and for one that asks for it, in a new process.
@@ -163,6 +167,7 @@ def judge(
         seed: Of all inputs.
         llm: Gives the language model.
         kernels: Of the notebook.
+        cuda_kernels: Likewise.
         earlier: By criterion, how many times in a row it has failed before.
 
     Yields:
@@ -181,7 +186,9 @@ def judge(
                     yield replace(lost, attempts=earlier.get(criterion.id, 0) + 1)
                     continue
             before = earlier.get(criterion.id, 0)
-            verdict = run_criterion(criterion, worker, seed, llm, kernels=kernels, earlier=before)
+            verdict = run_criterion(
+                criterion, worker, seed, llm, kernels=kernels, cuda_kernels=cuda_kernels, earlier=before
+            )
             yield verdict
             if criterion.fresh or verdict.state == "failed":
                 stack.close()

@@ -10,7 +10,6 @@ from typing import Any
 
 from workbook.gpu import cuda_source
 from workbook.gpu.code import CompileError, GpuCode, NotRunError
-from workbook.gpu.compiling import compiled
 
 MAX_ERRORS = 10
 """How many of a compiler's errors are passed on."""
@@ -39,6 +38,8 @@ def compile_cuda(
         CompileError: It does not compile.
         NotRunError: NVRTC is missing.
     """
+    from workbook.gpu.compiling import compiled  # what only builds, in a box, does without
+
     cuda_source.kernel(source, name)
     options = [f"--maxrregcount={max_registers}"] if max_registers else []
     options += ["--use_fast_math"] if fast_math else []

@@ -58,7 +58,7 @@ _TOKEN = re.compile(
   | (?P<number>\.?\d(?:[eEpP][+-]|'[\w]|[\w.])*)
   | (?P<character>'(?:[^'\\\n]|\\[abfnrtv0'"\\])')
   | (?P<string>"[^"\\\n]*")
-  | (?P<mark>[-+*/%=<>!&|^~?:;,.(){}\[\]])
+  | (?P<mark>/(?!\*)|[-+*%=<>!&|^~?:;,.(){}\[\]])
     """,
     re.VERBOSE | re.DOTALL | re.ASCII,
 )

@@ -25,7 +25,7 @@ typedef uintptr_t Address;
 struct Index3 { unsigned x, y, z; };
 
 extern "C" {
-// Read by the kernel; set for each fiber before it goes on, and never read here.
+// Read by the kernel; set before a fiber goes on, and never read here: a kernel could write to them, by a cast.
 Index3 threadIdx, blockIdx, blockDim, gridDim;
 alignas(256) unsigned char cuda_dynamic[1 << 18];
 uint64_t cuda_given[64];
@@ -64,7 +64,7 @@ const size_t STACK = 64 << 10, MAX_THREADS = 1024, WARP_SIZE = 32, MAX_REGIONS =
 
 Region regions[MAX_REGIONS]; size_t region_count; Region* last = regions;
 Fiber fibers[MAX_THREADS]; size_t threads; Fiber* current; unsigned char* stacks;
-jmp_buf scheduler;
+jmp_buf scheduler; Index3 block_now, block_size, grid_size;
 uint64_t random_state; unsigned order[MAX_THREADS];
 Cell* cells[MAX_REGIONS];
 uint32_t now, block_time, met[MAX_THREADS][WARP_SIZE];  // when two threads of a warp last met
@@ -80,7 +80,7 @@ size_t lane(const Fiber* fiber) { return number_of(fiber) % WARP_SIZE; }
                         long long d = 0) {
   Index3 t = current ? current->index : Index3{0, 0, 0};
   printf("fault %s %d %llx %u %u %u %u %u %u %lld %lld %lld %lld\n", kind, line, (unsigned long long)(Address)pc,
-         blockIdx.x, blockIdx.y, blockIdx.z, t.x, t.y, t.z, a, b, c, d);
+         block_now.x, block_now.y, block_now.z, t.x, t.y, t.z, a, b, c, d);
   end(0);
 }
 
@@ -182,7 +182,7 @@ void begin() {
 }
 
 void run_until_it_waits(Fiber* fiber, bool fresh) {
-  current = fiber; threadIdx = fiber->index;
+  current = fiber; threadIdx = fiber->index; blockIdx = block_now; blockDim = block_size; gridDim = grid_size;
   if (_setjmp(scheduler) == 0) _longjmp(fresh ? fiber->start : fiber->at, 1);
 }
 
@@ -298,8 +298,8 @@ Region* add(Kind kind, Address begin, size_t size, const unsigned char* mask) {
 }
 
 void read_launch(unsigned char* data) {
-  gridDim = number3(); blockDim = number3();
-  threads = (size_t)blockDim.x * blockDim.y * blockDim.z;
+  grid_size = number3(); block_size = number3();
+  threads = (size_t)block_size.x * block_size.y * block_size.z;
   random_state = number() * 0x9E3779B97F4A7C15ull | 1;
   accesses_left = number();
   for (int resource : {RLIMIT_AS, RLIMIT_CPU}) { rlim_t most = number(); rlimit limit = {most, most}; setrlimit((__rlimit_resource)resource, &limit); }
@@ -470,14 +470,15 @@ int main(int, char** given) {
   read_launch(data);
   for (size_t i = 0; i < threads; i++) {
     order[i] = i;
-    fibers[i].index = {(unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x % blockDim.y), (unsigned)(i / blockDim.x / blockDim.y)};
+    unsigned x = block_size.x, y = block_size.y;
+    fibers[i].index = {(unsigned)(i % x), (unsigned)(i / x % y), (unsigned)(i / x / y)};
   }
   make_fibers();
   // Blocks in an order of their own: a walk with a step that shares no factor with their number visits each once.
-  uint64_t blocks = (uint64_t)gridDim.x * gridDim.y * gridDim.z, step = next_random() % blocks | 1, at = next_random() % blocks;
+  uint64_t x = grid_size.x, y = grid_size.y, blocks = x * y * grid_size.z, step = next_random() % blocks | 1, at = next_random() % blocks;
   for (auto common = [](uint64_t a, uint64_t b) { while (b) { uint64_t r = a % b; a = b; b = r; } return a; }; common(step, blocks) != 1;) step += 2;
   for (uint64_t i = 0; i < blocks; i++, at = (at + step) % blocks) {
-    blockIdx = {(unsigned)(at % gridDim.x), (unsigned)(at / gridDim.x % gridDim.y), (unsigned)(at / gridDim.x / gridDim.y)};
+    block_now = {(unsigned)(at % x), (unsigned)(at / x % y), (unsigned)(at / x / y)};
     run_block();
   }
   say_counts();

@@ -77,7 +77,7 @@ constexpr int warpSize = 32;
 #define __syncthreads_count(p) cuda_barrier(__LINE__, !!(p))
 #define __syncthreads_or(p) (cuda_barrier(__LINE__, !!(p)) != 0)
 #define __syncthreads_and(p) (cuda_barrier(__LINE__, !(p)) == 0)
-#define __syncwarp(...) cuda_sync_warp(__LINE__, ##__VA_ARGS__)
+#define __syncwarp(...) cuda_sync_warp(__LINE__ __VA_OPT__(,) __VA_ARGS__)
 #define __ballot_sync(mask, p) cuda_ballot(mask, !!(p), __LINE__)
 #define __any_sync(mask, p) (cuda_ballot(mask, !!(p), __LINE__) != 0)
 #define __all_sync(mask, p) (cuda_ballot(mask, !(p), __LINE__) == 0)
