@@ -66,7 +66,7 @@ class _Row:
             return logits
         written = self._vocabulary.write(output_ids)
         allowed = None if written is None else self._beginnings.allowed(written)
-        if not allowed:  # a beginning is complete
+        if not allowed:  # a beginning is complete, or something else has forced another one: nothing is left to hold
             self._free = True
             return logits
         ids = torch.tensor(allowed, device=logits.device)
