@@ -8,7 +8,7 @@ from typing import Any
 from workbook.gpu.code import CompileError
 from workbook.gpu.triton_private import is_library
 
-_HEADER = ("import triton", "import triton.language as tl")
+_HEADER = ("from __future__ import annotations", "import triton", "import triton.language as tl")
 
 
 def function_of(kernel: Any) -> Any:
@@ -71,8 +71,11 @@ class _Collected:
         from triton.runtime.jit import JITFunction
 
         scope, tree = function.get_capture_scope(), function.parse()
+        definition = tree.body[0]
         own = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)} | {function.fn.__name__}
-        named = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        source = _without_types(function.src, definition)
+        looked_at = [*definition.body, *definition.args.defaults, *filter(_is_constexpr, _annotations(definition))]
+        named = [node for part in looked_at for node in ast.walk(part) if isinstance(node, ast.Name)]
         own |= {node.id for node in named if not isinstance(node.ctx, ast.Load)}
         for used in dict.fromkeys(node.id for node in named):
             if used in scope and used not in own:
@@ -80,9 +83,34 @@ class _Collected:
         decorator = "@triton.jit" if isinstance(function, JITFunction) else "@triton.constexpr_function"
         if getattr(function, "noinline", None):
             decorator += "(noinline=True)"
-        self.functions.append(f"{decorator}\n{function.src.rstrip()}")
+        self.functions.append(f"{decorator}\n{source.rstrip()}")
         if name != function.fn.__name__:
             self.functions.append(f"{name} = {function.fn.__name__}")
+
+
+def _annotations(definition: Any) -> list[ast.expr]:
+    """Returns the annotations of a function's parameters."""
+    return [node.annotation for node in ast.walk(definition.args) if isinstance(node, ast.arg) and node.annotation]
+
+
+def _is_constexpr(annotation: ast.expr) -> bool:
+    return "constexpr" in ast.unparse(annotation)
+
+
+def _without_types(text: str, definition: Any) -> str:
+    """Returns a function's text without annotations that decide nothing; it has as many lines.
+
+    They may name anything of the kernel's module, and Triton looks at them.
+    """
+    lines = [line.encode() for line in text.split("\n")]
+    for node in sorted(_annotations(definition), key=lambda node: (node.lineno, node.col_offset), reverse=True):
+        if not _is_constexpr(node):
+            assert node.end_lineno is not None
+            before, after = lines[node.lineno - 1][: node.col_offset], lines[node.end_lineno - 1][node.end_col_offset :]
+            lines[node.lineno - 1] = before + b"None"
+            lines[node.lineno : node.end_lineno] = [b""] * (node.end_lineno - node.lineno)
+            lines[node.end_lineno - 1] += after
+    return b"\n".join(lines).decode()
 
 
 def _line(name: str, value: Any) -> str:
