@@ -14,7 +14,7 @@ from workbook.context.prefix_cache import Hit, OutOfBlocksError, PrefixCache
 
 def test_a_prompt_finds_whole_blocks_and_computes_one_token_at_least() -> None:
     cache = PrefixCache(block_size=4)
-    assert cache.run(range(10)) == Hit(prompt_tokens=10, cached_tokens=0, evicted_blocks=0)
+    assert cache.run(range(10)) == Hit(prompt_tokens=10, cached_tokens=0, written_tokens=8, evicted_blocks=0)
     assert cache.run(range(10)).cached_tokens == 8
     assert cache.run(range(9)).cached_tokens == 8
     # All of it is there, and yet the last block is computed again.

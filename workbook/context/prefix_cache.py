@@ -48,11 +48,14 @@ class Hit:
     Attributes:
         prompt_tokens: Tokens of the prompt.
         cached_tokens: How many of them, from the start, were computed already: vLLM's `num_cached_tokens`.
+        written_tokens: How many of them were computed into whole blocks, which later prompts may find; those of the
+            last, recomputed block are among them.
         evicted_blocks: Blocks of others that lost their tokens to this request.
     """
 
     prompt_tokens: int
     cached_tokens: int
+    written_tokens: int
     evicted_blocks: int
 
 
@@ -169,7 +172,8 @@ class PrefixCache:
         self.append(request, generated)
         self.grow(request, last)
         self.end(request)
-        return Hit(size, cached, self._evicted_blocks - evicted)
+        written = size // self.block_size * self.block_size - cached
+        return Hit(size, cached, written, self._evicted_blocks - evicted)
 
     def request(self, prompt: Tokens, salt: str | None = None) -> Request:
         """Returns a request that holds no blocks yet.
