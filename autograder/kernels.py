@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from autograder.acceptance import Failed
+from autograder.acceptance import Failed, NotRun
 from autograder.asker import MAX_TEXT
 from autograder.kernel_bench import KernelBench
 from autograder.lifting import Cells, LiftedKernel, Refused
@@ -171,7 +171,7 @@ class Kernel:
 
         Raises:
             Failed: It does not compile, raises, leaves the bounds of its tensors, or does not have these parameters.
-            NotRun: Triton is missing.
+            NotRun: Triton is missing, or another version than the one whose insides are known.
             WorkerLost: A process crashed, or took too long.
         """
         bound = self._bound(arguments, keywords)
@@ -225,6 +225,9 @@ class Kernel:
         except Exception as error:
             self._note(asked, str(error))
             raise
+        if "not run" in answer:
+            self._note(asked, why := str(answer["not run"])[:MAX_TEXT])
+            raise NotRun(why.removeprefix("not run: "))
         if "error" in answer:
             self._note(asked, wrong)
             raise Failed(f"{self.name} {wrong}: {str(answer['error'])[:MAX_TEXT]}")

@@ -457,6 +457,8 @@ def test_what_comes_back_is_not_trusted(bench: KernelBench) -> None:
         for verb in ("compile", "run"):
             with pytest.raises(Failed, match="k"):
                 raw(Forging(verb, answer), "").run((1,), torch.zeros(1))
+    with pytest.raises(NotRun, match=r"^another version$"):
+        raw(Forging("run", {"not run": "not run: another version"}), "").run((1,), torch.zeros(1))
     tensor = {"$tensor": {"dtype": "float32", "shape": [1], "blob": 0}}
     wrong: list[Any] = [None, [], {}, {**vars(Counts()), "loaded": {"x": "many"}}, {**vars(Counts()), "flops": 1.5}]
     for counts in wrong:
