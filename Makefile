@@ -12,7 +12,7 @@ LINTED := workbook autograder benchmarks requirements tests nbgrader_config.py $
 TYPED := workbook autograder benchmarks requirements tests $(wildcard chapters/*.py solutions/*/*.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test lint run notebooks attacks bench-grading bench-sandbox lock check-locks clean
+.PHONY: help setup lab test lint run notebooks attacks bench-grading bench-sandbox bench-context lock check-locks clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ bench-grading: setup ## Measure how fast submissions are graded, against stock n
 
 bench-sandbox: setup ## Measure the sandbox service against Jupyter Kernel Gateway (about 5 min)
 	@$(IN_VENV) python -m benchmarks.sandbox
+
+bench-context: setup ## Measure the replay of prefix caches against vLLM's own, and the profiler (about 1 min)
+	@$(IN_VENV) python -m benchmarks.context
 
 lock: setup ## Resolve the dependencies in pyproject.toml anew and write the locks
 	@$(IN_VENV) python -m requirements.lock

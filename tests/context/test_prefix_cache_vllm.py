@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tests.context.vllm_manager import VLLMManager
 from tests.system import unavailable
 from workbook import serving
 from workbook.context.prefix_cache import PrefixCache
@@ -120,3 +121,26 @@ def test_requests_at_the_same_time(pair: tuple[VLLMCache, PrefixCache], seed: in
         assert model.known_blocks == real.known_blocks
         preemptions += outcome.preemptions
     assert preemptions
+
+
+@pytest.mark.parametrize("size", [1, 7, 16, 128])
+def test_the_cache_alone_at_block_sizes_that_a_cpu_does_not_run(size: int) -> None:
+    if serving.vllm_built_for() is None:
+        unavailable("vLLM is not installed: requirements/cpu.txt has it, for Linux on x86-64")
+    rng = np.random.default_rng(size)
+    longest = 40 * size
+    real, model = VLLMManager(size, 101), PrefixCache(size, 101)
+    # Few different tokens, so that prompts that are drawn apart agree at times.
+    heads = [rng.integers(0, 3, int(length)).tolist() for length in rng.integers(1, longest, 6)]
+    for _ in range(400):
+        prompt = (heads[int(rng.integers(6))] + rng.integers(0, 3, int(rng.integers(0, longest))).tolist())[:longest]
+        generated = rng.integers(0, 3, int(rng.integers(1, 3 * size + 2))).tolist()
+        if rng.random() < 0.3:
+            heads[int(rng.integers(6))] = (prompt + generated)[: longest - 1]
+        salt = (None, "one")[int(rng.random() < 0.2)]
+        hit = model.run(prompt, generated, salt)
+        assert hit.cached_tokens == real.run(prompt, generated, salt)
+        assert model.free_blocks == real.free_blocks
+        assert model.known_blocks == real.known_blocks
+    assert model.counts.evicted_blocks > 1000
+    assert model.counts.hit_rate > 0.2

@@ -8,6 +8,7 @@ Token counts are the engine's where the trace has usage. Where it has none, they
 replay`), and the profile says so.
 """
 
+import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -56,8 +57,8 @@ class _Sent:
 
     def length(self, upto: int) -> int:
         """Returns the approximate length of so many messages."""
-        for message in self.step.messages[len(self.lengths) - 1 : upto]:
-            self.lengths.append(self.lengths[-1] + _length(message))
+        new = map(_length, self.step.messages[len(self.lengths) - 1 : upto])
+        self.lengths += itertools.islice(itertools.accumulate(new, initial=self.lengths[-1]), 1, None)
         return self.lengths[upto]
 
 
@@ -201,9 +202,10 @@ def _size(rendering: Any) -> int:
 def _length(message: Mapping[str, Any]) -> int:
     """Returns about how long a message is, without rendering it."""
     content = message.get("content")
-    length = 40 + (len(content) if isinstance(content, str) else 0)
-    for call in message.get("tool_calls") or ():
-        length += 60 + len(str(call.get("function")))
+    length = 40 + len(content) if content.__class__ is str else 40
+    if "tool_calls" in message:
+        for call in message["tool_calls"] or ():
+            length += 100 + len(str(call.get("function", {}).get("arguments", "")))
     return length
 
 
