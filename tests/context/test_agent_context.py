@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.context.test_canonical import TEXT, VALUES
@@ -59,6 +59,7 @@ def take(context: AgentContext, kind: str, value: Any) -> None:
         context.add(value)
 
 
+@settings(deadline=None)
 @given(st.lists(STEPS, max_size=12), st.integers(0, 5), st.booleans())
 def test_each_rendering_begins_with_the_one_before(steps: list[tuple[str, Any]], seed: int, varied: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -278,6 +279,7 @@ def test_what_has_no_canonical_form_is_not_appended() -> None:
     assert context.render() == before
 
 
+@settings(deadline=None)
 @given(VALUES, st.sampled_from(VARIED), st.sampled_from(["result", "error"]))
 def test_each_wording_says_all(value: Any, wording: Any, kind: str) -> None:
     text = wording.write("file_read", kind, value)

@@ -98,6 +98,7 @@ SMALL = st.lists(st.binary(min_size=1, max_size=3).map(lambda b: bytes(97 + x % 
 WORDS = st.text("ab", min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(SMALL, st.sets(WORDS, min_size=1, max_size=4))
 def test_against_all_strings_on_small_vocabularies(tokens: list[bytes], texts: set[str]) -> None:
     """Vocabularies with holes: what can be reached, and cannot be left, must not be entered."""

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbook.context.canonical import NotCanonicalError, canonical, plain
@@ -31,6 +31,7 @@ def shuffled(value: Any) -> Any:
     return [shuffled(item) for item in value] if isinstance(value, list) else value
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_one_value_has_one_text_and_is_read_back(value: Any) -> None:
     for indent in (None, 1):

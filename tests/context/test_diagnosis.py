@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbook.context.causes import Cause
@@ -173,6 +173,20 @@ def test_edited_history(name: str, form: str) -> None:
     assert detail in found[0].detail
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_window_over_results_that_differ_in_a_number_is_no_counter(form: str) -> None:
+    steps = [f'{{"result": {number}, "at": "10:0{number}"}}' for number in range(8)]
+    before, after = said("You help.", *steps[:6]), said("You help.", *steps[2:8])
+    found = diagnose_all(FORMS[form](before), FORMS[form](after))
+    assert [(one.cause, one.message, one.detail) for one in found] == [
+        (Cause.EDITED, 1, "2 messages that had been sent are gone")
+    ]
+    changed = said("You help.", steps[0].replace("10:00", "10:09"), *steps[1:6])
+    again = diagnose(FORMS[form](before), FORMS[form](changed))
+    assert again is not None
+    assert again.cause is Cause.TIME
+
+
 def test_tools_given_beside_the_messages() -> None:
     tools = [tool("a"), tool("b")]
     body = {"messages": HISTORY, "tools": tools}
@@ -240,6 +254,7 @@ def test_an_excerpt_is_short_and_shows_the_difference() -> None:
     assert "dog" in found.now
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=4), st.lists(st.text(max_size=20), max_size=4), st.data())
 def test_it_finds_exactly_the_first_byte(old: list[str], new: list[str], data: st.DataObject) -> None:
     keep = data.draw(st.integers(0, len(old)))
@@ -256,6 +271,7 @@ def test_it_finds_exactly_the_first_byte(old: list[str], new: list[str], data: s
             assert diagnose_all(first, second)[0] == found
 
 
+@settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_two_texts_can_be_compared(before: str, after: str) -> None:
     a, b = before.encode(errors="surrogatepass"), after.encode(errors="surrogatepass")

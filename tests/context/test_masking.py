@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbook.context.masking import ANSWER_START, MaskError, Mode, State, ToolStates, mask
@@ -66,6 +66,7 @@ def test_what_a_prefill_cannot_say_it_does_not_say() -> None:
     assert mask(NAMES, "required", ["file"]).prefill() == '{"tool": "file'
 
 
+@settings(deadline=None)
 @given(st.sets(IDENTIFIERS, min_size=1, max_size=8), st.data())
 def test_a_prefill_admits_the_allowed_names_and_no_others(names: set[str], data: st.DataObject) -> None:
     chosen = data.draw(st.lists(st.sampled_from(sorted(names)), min_size=1, max_size=3))
@@ -81,6 +82,7 @@ def test_a_prefill_admits_the_allowed_names_and_no_others(names: set[str], data:
         assert admitted == one.actions == set(one.allowed)
 
 
+@settings(deadline=None)
 @given(st.sets(IDENTIFIERS, min_size=1, max_size=8), st.data())
 def test_the_schema_admits_the_allowed_calls_and_no_others(names: set[str], data: st.DataObject) -> None:
     prefix = data.draw(st.sampled_from(sorted(names)))[:1]

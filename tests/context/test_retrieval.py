@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.context.test_canonical import TEXT
@@ -28,6 +28,7 @@ def ask(tool: Retrieval, **arguments: Any) -> dict[str, Any]:
     return answer
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | TEXT, st.integers(16, 40))
 def test_the_pieces_joined_are_what_was_stored(value: bytes | str, limit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -49,6 +50,7 @@ def test_the_pieces_joined_are_what_was_stored(value: bytes | str, limit: int) -
         assert joined == data
 
 
+@settings(deadline=None)
 @given(TEXT, st.integers(16, 60))
 def test_lines_joined_are_what_was_stored(text: str, limit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -61,6 +63,7 @@ def test_lines_joined_are_what_was_stored(text: str, limit: int) -> None:
             piece = ask(tool, ref=name, first_line=number)
             first, last = piece["lines"]
             assert (first, piece["of_lines"]) == (number, len(lines))
+            assert piece["bytes"][1] - piece["bytes"][0] <= limit
             if last < first:  # longer than the limit: the rest is read by bytes
                 assert lines[number - 1].startswith(piece["text"].encode())
                 last = first

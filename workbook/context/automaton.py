@@ -49,12 +49,11 @@ class Vocabulary:
                 yield text[:size]
 
     def beyond(self, text: bytes) -> Iterable[bytes]:
-        """Yields each token that begins with a text and is longer."""
+        """Yields each token that begins with a text, the text itself included."""
         for index in range(bisect_left(self._sorted, text), len(self._sorted)):
             if not self._sorted[index].startswith(text):
                 return
-            if self._sorted[index] != text:
-                yield self._sorted[index]
+            yield self._sorted[index]
 
     def ids(self, token: bytes) -> list[int]:
         """Returns the ids that are written as these bytes."""

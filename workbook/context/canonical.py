@@ -32,9 +32,7 @@ def canonical(value: Any, *, indent: int | None = None) -> str:
     """
     separators = (",", ":") if indent is None else (",", ": ")
     try:
-        return json.dumps(
-            plain(value), sort_keys=True, separators=separators, ensure_ascii=False, allow_nan=False, indent=indent
-        )
+        return json.dumps(plain(value), separators=separators, ensure_ascii=False, allow_nan=False, indent=indent)
     except RecursionError:
         raise NotCanonicalError("the value is nested too deeply, or contains itself") from None
 

@@ -139,11 +139,12 @@ def _compare(before: Sequence[Part], after: Sequence[Part], offset: int) -> tupl
         one = Finding(Cause.TOOLS, detail, old.text, new.text)
         return _break(offset + common, part, [one]), int(gone), int(not gone)
     found = _in_place(old, new)
-    if found[0].cause is Cause.EDITED:
-        moved = _moved(before, after)
-        if moved is not None:
-            detail, skipped, came = moved
-            return _break(offset + common, old, [_history(detail, old, new)]), skipped, came
+    moved = _moved(before, after)
+    # A window that slides puts a result in the place of another, and the two may differ in a number alone: where all
+    # that follows stands where the move would have put it, it is the move.
+    if moved is not None and (found[0].cause is Cause.EDITED or _explains(before, after, moved)):
+        detail, skipped, came = moved
+        return _break(offset + common, old, [_history(detail, old, new)]), skipped, came
     return _break(offset + common, old, found), 1, 1
 
 
@@ -173,6 +174,13 @@ def _moved(before: Sequence[Part], after: Sequence[Part]) -> tuple[str, int, int
         came = new.index(old[0], 1)
         return f"{came} messages came before one that had been sent", 0, came
     return None
+
+
+def _explains(before: Sequence[Part], after: Sequence[Part], moved: tuple[str, int, int]) -> bool:
+    """Says whether nothing else differs, as far as both sides reach, once the messages have moved."""
+    _, skipped, came = moved
+    pairs = list(zip(before[skipped:], after[came:], strict=False))
+    return all(old.raw == new.raw for old, new in pairs)
 
 
 def _history(detail: str, old: Part, new: Part | None) -> Finding:
