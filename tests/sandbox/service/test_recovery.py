@@ -161,16 +161,64 @@ async def test_a_kernel_killed_in_the_middle_of_a_cell_comes_back_with_its_check
     assert world.done == [{"n": 1}]
 
 
+async def test_cells_that_are_executed_again_find_the_files_that_they_found(world: World) -> None:
+    session = await world.begin()
+    await session.file("write", [b"first"], path="in/data")
+    await text(session, "a = open('in/data').read()\nopen('out', 'a').write(a)")
+    await session.file("write", [b"second"], path="in/data")
+    await text(session, "b = open('in/data').read()\nimport os\nos.remove('out')")
+    await session.file("remove", path="in")
+    await session.open_context("two")
+    await text(session, "c = os.listdir() if 'os' in globals() else __import__('os').listdir()", context="two")
+    await session.file("write", [b"third"], path="in/other")
+    await session.file("set_mode", path="in/other", mode=0o600)
+    files = "import os\nsorted((f, os.stat(f).st_mode, open(f).read()) for f in ['in/other']), sorted(os.listdir())"
+    seen = await text(session, files)
+    for _ in range(2):
+        session = await world.bring_back()
+        assert (await restored(world))["otherwise"] == []
+        assert await text(session, "a, b") == "('first', 'second')"
+        assert await text(session, "c", context="two") == "[]"
+        assert await text(session, files) == seen
+    await text(session, "os._exit(1)")  # revived in its box
+    assert await text(session, "a, b") == "('first', 'second')"
+    assert await text(session, files) == seen
+
+
+async def test_an_interrupted_cell_is_interrupted_again(world: World) -> None:
+    session = await world.begin()
+    forever = "n = 0\ntry:\n    import time; time.sleep(600)\nexcept KeyboardInterrupt:\n    n = 1\n    raise"
+    cell = asyncio.create_task(session.execute(forever, timeout=1000))
+    await asyncio.sleep(0.5)
+    session.interrupt()
+    assert (await cell)["error"]["name"] == "KeyboardInterrupt"
+    session = await world.bring_back()
+    assert await text(session, "n") == "1"
+
+
+async def test_what_ends_otherwise_when_it_is_executed_again_is_told(world: World) -> None:
+    session = await world.begin()
+    await text(session, "import os, time\nx = 1")
+    once = (
+        "import pathlib\nif pathlib.Path('/tmp/seen').exists(): raise RuntimeError\npathlib.Path('/tmp/seen').touch()"
+    )
+    await text(session, once)
+    await text(session, "os._exit(1)")
+    result = await session.execute("x")
+    assert (result["text"], result["state_lost"]) == ("1", True)
+    event = await world.store.last("s", journal.CONTEXT_RESTORED)
+    assert event is not None
+    assert len(event.data["otherwise"]) == 1
+    assert not (await session.execute("x"))["state_lost"]
+
+
 async def test_a_context_that_cannot_be_brought_back_begins_anew_and_tells_so(world: World) -> None:
     session = await world.begin()
-    dies_again = "import os\nif os.path.exists('trap'): os._exit(1)\nx = 1\nopen('trap', 'w').close()"
+    dies_again = "import os\nif os.path.exists('/tmp/trap'): os._exit(1)\nx = 1\nopen('/tmp/trap', 'w').close()"
     await text(session, dies_again)
-    await session.file("write", [b""], path="other")
-    session = await world.bring_back()  # a replay begins without the files that its cells made
-    assert await text(session, "x") == "1"
-    await text(session, "trap = open('trap').read(); os._exit(1)")
+    await text(session, "os._exit(1)")
     result = await session.execute("globals().get('x')")
-    assert (result["status"], result["state_lost"]) == ("ok", True), "the file was there when it was executed again"
+    assert (result["status"], result["text"], result["state_lost"]) == ("ok", "", True)
     result = await session.execute("y = 2")
     assert (result["status"], result["state_lost"]) == ("ok", False)
     session = await world.bring_back()

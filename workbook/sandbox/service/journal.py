@@ -4,38 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workbook.sandbox.service.file_history import FileHistory
 from workbook.sandbox.service.store import Event
 
 CREATED = "session.created"  # seed, key
 CONTEXT_OPENED = "context.opened"  # context; of one that was there before: its state is lost
+CONTEXT_RESTORED = "context.restored"  # context, cells that were executed again, those that ended otherwise
 CONTEXT_ENDED = "context.ended"  # context, reason
 CELL_STARTED = "cell.started"  # cell, context, code, timeout, key
-CELL_FINISHED = "cell.finished"  # cell, context, result or its blob, whether the process ended, changed, removed files
+CELL_FINISHED = "cell.finished"  # cell, context, result or its blob, how it ended, changed and removed files
 CALL_STARTED = "call.started"  # call, name, arguments, and of a cell's: cell, number
 CALL_FINISHED = "call.finished"  # call, value or error, blobs
 FILE_CHANGED = "file.changed"  # changed and removed files, by the files interface: key, digest of what was asked, value
 PROGRAM_STARTED = "program.started"  # program, command, key with a digest of what was asked
 PROGRAM_ENDED = "program.ended"  # program, status, whether it could not be started
 CHECKPOINT = "checkpoint"  # contexts with their blobs, all files
-RESTORED = "session.restored"  # node, seconds, cells that were executed again
+RESTORED = "session.restored"  # node, seconds, cells that were executed again, those that ended otherwise
 CLOSED = "session.closed"  # reason
-
-
-@dataclass
-class Entry:
-    """A file, folder or link of the workspace.
-
-    Attributes:
-        kind: "file", "folder" or "link".
-        mode: Permissions.
-        blob: Name of a file's contents.
-        target: Of a link.
-    """
-
-    kind: str
-    mode: int
-    blob: str = ""
-    target: str = ""
 
 
 @dataclass
@@ -47,9 +32,13 @@ class DoneCell:
         context: Where it was executed.
         code: Its source.
         timeout: Its limit, in seconds.
+        files: The place of the workspace's history at which it began.
         calls: What its calls gave, by number: name, arguments, outcome event.
         result: What was acknowledged, as JSON.
         blob: Where the result is instead, if it is large.
+        status: How it came to its end.
+        seconds: What it took.
+        interrupted: Whether it was: executed again, it is interrupted after as long.
         ended: Whether the context's process ended in it: it is no part of the context's state.
     """
 
@@ -57,9 +46,13 @@ class DoneCell:
     context: str
     code: str
     timeout: float
+    files: int
     calls: dict[int, "DoneCall"]
     result: dict[str, Any] | None = None
     blob: str = ""
+    status: str = "ok"
+    seconds: float = 0.0
+    interrupted: bool = False
     ended: bool = False
 
 
@@ -93,7 +86,7 @@ class History:
         contexts: Those that are open, in order, each with the cells that made its state.
         gone: Contexts whose state could not be brought back, of which no result has told yet.
         checkpoints: Of contexts, the blob with their state before the first of these cells.
-        files: The workspace, by path, folders before what is in them.
+        files: The workspace.
         by_key: Cells that have an idempotency key, by key; those that did not come to their end too, as None.
         codes_by_key: What was executed with each key.
         calls_by_key: Calls of cells that did not come to their end, by the cell's key.
@@ -110,7 +103,7 @@ class History:
     contexts: dict[str, list[DoneCell]] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     checkpoints: dict[str, str] = field(default_factory=dict)
-    files: dict[str, Entry] = field(default_factory=dict)
+    files: FileHistory = field(default_factory=FileHistory)
     by_key: dict[str, DoneCell | None] = field(default_factory=dict)
     codes_by_key: dict[str, str] = field(default_factory=dict)
     calls_by_key: dict[str, dict[int, DoneCall]] = field(default_factory=dict)
@@ -126,7 +119,7 @@ class History:
 def read(events: Sequence[Event]) -> History:
     """Reads a log from its beginning."""
     history = History()
-    started: dict[str, Event] = {}
+    started: dict[str, tuple[Event, int]] = {}  # with the place of the workspace's history
     calls: dict[str, DoneCall] = {}
     of_cell: dict[str, dict[int, DoneCall]] = {}
     for event in events:
@@ -144,7 +137,7 @@ def read(events: Sequence[Event]) -> History:
                 history.checkpoints.pop(data["context"], None)
                 history.gone.discard(data["context"])
             case "cell.started":
-                started[data["cell"]] = event
+                started[data["cell"]] = event, history.files.place
                 history.cells += 1
                 if key := data.get("key"):
                     history.by_key.setdefault(key, None)
@@ -161,15 +154,20 @@ def read(events: Sequence[Event]) -> History:
                 call.value, call.error = data.get("value"), data.get("error", "")
                 call.blobs, call.finished = event.blobs, True
             case "cell.finished":
-                begun = started[data["cell"]].data
+                event_before, place = started[data["cell"]]
+                begun = event_before.data
                 done = DoneCell(
                     data["cell"],
                     begun["context"],
                     begun["code"],
                     begun["timeout"],
+                    place,
                     of_cell.get(data["cell"], {}),
                     data.get("result"),
                     data.get("blob", ""),
+                    data["status"],
+                    data["seconds"],
+                    data["interrupted"],
                     data["ended"],
                 )
                 if begun.get("key"):
@@ -177,9 +175,9 @@ def read(events: Sequence[Event]) -> History:
                 history.gone.discard(begun["context"])
                 if begun["context"] in history.contexts and not done.ended:
                     history.contexts[begun["context"]].append(done)
-                apply(history.files, data)
+                history.files.note(data)
             case "file.changed":
-                apply(history.files, data)
+                history.files.note(data)
                 if key := data.get("key"):
                     history.files_by_key[key] = data["asked"], data["value"]
             case "program.started":
@@ -197,12 +195,3 @@ def read(events: Sequence[Event]) -> History:
                     history.contexts[context] = []
                     history.checkpoints[context] = blob
     return history
-
-
-def apply(files: dict[str, Entry], change: dict[str, Any]) -> None:
-    """Notes changes of files, as an event has them."""
-    for path in change.get("removed", []):
-        for gone in [one for one in files if one == path or one.startswith(f"{path}/")]:
-            del files[gone]
-    for one in change.get("changed", []):
-        files[one["path"]] = Entry(one["kind"], one["mode"], one.get("blob", ""), one.get("target", ""))

@@ -54,7 +54,7 @@ class Session:
         self._log = Log(store, record, self._end_box)
         self._files = SessionFiles(self._log, self._live)
         self._own = SessionCalls(self._log, calls, self._number)
-        self._cells = SessionCells(self._log, self._files, self._own, self._number, self._live)
+        self._cells = SessionCells(self._log, self._files, self._own, self._number, self._live, self._has_programs)
         self._starting = asyncio.Lock()
         self.programs = Programs()
 
@@ -87,14 +87,12 @@ class Session:
             await self.create()
             return
         history = self._cells.history = journal.read(log)
-        self._files.entries, self._files.by_key = history.files, history.files_by_key
+        self._files.history, self._files.by_key = history.files, history.files_by_key
         self._own.own = history.own_calls
         self._numbers = itertools.count(history.last + 1)
         self._box = await self._make_box(self)
-        executed = 0
-        for context in list(history.contexts):
-            executed += await self._cells.restore(context)
-        await self._files.restore()
+        replayed = [await self._cells.restore(context) for context in list(history.contexts)]
+        await self._files.make()
         for program, command, _ in history.programs_by_key.values():
             if program in history.statuses:
                 self.programs.add_ended(program, command, history.statuses[program])
@@ -102,7 +100,12 @@ class Session:
         for program, command in history.programs.items():
             self.programs.add_lost(program, command)
             lost.append(NewEvent(journal.PROGRAM_ENDED, {"program": program, "status": None}))
-        what = {"node": node, "seconds": round(time.monotonic() - began, 3), "cells": executed}
+        what = {
+            "node": node,
+            "seconds": round(time.monotonic() - began, 3),
+            "cells": sum(one["cells"] for one in replayed),
+            "otherwise": [cell for one in replayed for cell in one["otherwise"]],
+        }
         await self._log.append(*lost, NewEvent(journal.RESTORED, what))
 
     async def close(self, reason: str) -> None:
@@ -127,7 +130,10 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether a cell or a program runs in it."""
-        return self._cells.busy or any(not running.ended for running in self.programs.list())
+        return self._cells.busy or self._has_programs()
+
+    def _has_programs(self) -> bool:
+        return any(not running.ended for running in self.programs.list())
 
     # What it is asked for.
 

@@ -47,8 +47,10 @@ class SessionCells:
         calls: SessionCalls,
         number: Callable[[], int],
         box: Callable[[], LiveBox],
+        has_programs: Callable[[], bool],
     ) -> None:
-        """Takes the log, what else is in the session, what gives a number that it has not used, and its box."""
+        """Takes the log, what else is in the session, what gives unused numbers, its box, whether programs run."""
+        self._has_programs = has_programs
         self._log, self._files, self._calls, self._number, self._box = log, files, calls, number, box
         self.history = History()
         self._locks: dict[str, asyncio.Lock] = {}
@@ -81,10 +83,18 @@ class SessionCells:
         await self._box().end_context(context)
         await self._log.append(NewEvent(journal.CONTEXT_ENDED, {"context": context, "reason": "asked for"}))
 
-    async def restore(self, context: str) -> int:
-        """Brings a context back: its last checkpoint, and the cells after it again; returns how many these were.
+    async def restore(self, context: str, *, with_files: bool = True) -> dict[str, Any]:
+        """Brings a context back: its last checkpoint, and the cells after it again.
 
-        Calls are answered from the log; none is made a second time.
+        Calls are answered from the log; none is made a second time. The workspace is left as a cell has made it.
+
+        Args:
+            context: Its name.
+            with_files: Whether each cell finds the files that it found the first time.
+
+        Returns:
+            How many cells were executed again, and which of them came to another end than the first time. If there are
+            such, the state is not what it was, and the next cell tells so.
 
         Raises:
             SessionLost: The box ended meanwhile.
@@ -92,21 +102,28 @@ class SessionCells:
         box = self._box()
         self._locks.setdefault(context, asyncio.Lock())
         await box.open(context, seed_of(self.history.seed, context))
-        cells = self.history.contexts[context]
+        cells, otherwise = self.history.contexts[context], list[str]()
         try:
             if blob := self.history.checkpoints.get(context):
                 await box.restore(context, await self._log.blob(blob))
             for done in cells:
+                if with_files:
+                    await self._files.make(done.files)
                 self._current[context] = _Running(done.cell, done.calls, replaying=True)
-                result = await box.execute(context, done.code, done.timeout * 2 + 1)
+                limit = done.seconds if done.interrupted else done.timeout * 2 + 1
+                result = await box.execute(context, done.code, limit)
                 if result.state_lost:
                     raise ContextLost(f"its process ended when {done.cell} was executed again")
+                if result.status != done.status and not done.interrupted:
+                    otherwise.append(done.cell)
         except (CheckpointRefused, ContextLost):
             await self._give_up(context)
-            return 0
+            return {"cells": 0, "otherwise": []}
         finally:
             self._current.pop(context, None)
-        return len(cells)
+        if otherwise:
+            self.history.gone.add(context)
+        return {"cells": len(cells), "otherwise": otherwise}
 
     async def _give_up(self, context: str) -> None:
         """Begins a context anew whose state cannot be brought back; its next cell tells so."""
@@ -122,8 +139,12 @@ class SessionCells:
     async def _revive(self, context: str) -> None:
         """Brings a context back whose process has ended: in a cell, or between two."""
         async with self._files.lock:
-            await self.restore(context)
-            await self._files.restore()
+            # What runs beside it must not see files that are no more: then its cells have to do with those that are.
+            alone = not self._current and not self._has_programs()
+            self._files.begin()
+            replayed = await self.restore(context, with_files=alone)
+            await self._files.make()
+        await self._log.append(NewEvent(journal.CONTEXT_RESTORED, {"context": context, **replayed}))
 
     # Cells.
 
@@ -159,9 +180,11 @@ class SessionCells:
             begun = {"cell": cell, "context": context, "code": code, "timeout": timeout, "key": key}
             # The log hears of it while it begins: until then it can change nothing but the box, which goes if the log
             # refuses. What it asks the service for waits.
-            recorded = asyncio.ensure_future(self._log.record(NewEvent(journal.CELL_STARTED, begun)))
-            earlier = self.history.calls_by_key.pop(key, {}) if key else {}
-            running = self._current[context] = _Running(cell, earlier, recorded)
+            async with self._files.lock:  # while files are what they were at another time, none begins
+                recorded = asyncio.ensure_future(self._log.record(NewEvent(journal.CELL_STARTED, begun)))
+                earlier = self.history.calls_by_key.pop(key, {}) if key else {}
+                running = _Running(cell, earlier, recorded, files=self._files.history.place)
+                self._current[context] = running
             try:
                 result = await box.execute(context, code, timeout, limits, on_message)
             finally:
@@ -169,11 +192,14 @@ class SessionCells:
                 await recorded
             if self._log.given_up or box.lost == SERVER_ENDED:  # it has not died: it is executed again, somewhere
                 raise SessionLost("the session was let go of while the cell ran")
-            return await self._finish(DoneCell(cell, context, code, timeout, running.calls), key, result)
+            return await self._finish(DoneCell(cell, context, code, timeout, running.files, running.calls), key, result)
 
     async def _finish(self, done: DoneCell, key: str, result: Result) -> dict[str, Any]:
         """Writes down what came of a cell."""
-        done.ended = result.state_lost
+        done.status, done.seconds, done.ended = result.status, result.seconds, result.state_lost
+        done.interrupted = result.status == "timeout" or (
+            result.error is not None and result.error.name == "KeyboardInterrupt"
+        )
         value = {"cell": done.cell, "context": done.context, **_as_json(result)}
         value["state_lost"] = done.context in self.history.gone
         self.history.gone.discard(done.context)
@@ -181,7 +207,8 @@ class SessionCells:
             *before, change = [NO_CHANGE] if self._box().lost else await self._files.changes(told=not done.ended)
             blobs = change.blobs
             packed = json.dumps(value).encode()
-            data: dict[str, Any] = {"cell": done.cell, "context": done.context, "ended": done.ended, **change.data}
+            how = {name: getattr(done, name) for name in ("status", "seconds", "interrupted", "ended")}
+            data: dict[str, Any] = {"cell": done.cell, "context": done.context, **how, **change.data}
             if len(packed) <= LARGE and _is_kept_as_it_is(value):
                 done.result = data["result"] = value
             else:
@@ -209,6 +236,9 @@ class SessionCells:
         await self._log.append(NewEvent(journal.CHECKPOINT, {"contexts": {context: blob}}, (blob,)))
         before = self.history.checkpoints.get(context)
         self.history.checkpoints[context], self.history.contexts[context] = blob, []
+        kept = [done.files for cells in self.history.contexts.values() for done in cells]
+        kept += [running.files for running in self._current.values()]
+        self._files.history.forget(min(kept, default=self._files.history.place))
         if before and before != blob:
             await self._log.drop_blob(before)
 
@@ -253,8 +283,10 @@ class _Running:
         known: dict[int, DoneCall],
         recorded: "asyncio.Future[None] | None" = None,
         *,
+        files: int = 0,
         replaying: bool = False,
     ) -> None:
+        self.files = files
         self.cell, self.known, self.recorded, self.replaying = cell, known, recorded, replaying
         self.calls: dict[int, DoneCall] = dict(known)
         self._places = itertools.count(1)

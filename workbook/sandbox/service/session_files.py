@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from workbook.sandbox.service import journal
-from workbook.sandbox.service.journal import Entry
+from workbook.sandbox.service.file_history import Entry, FileHistory
 from workbook.sandbox.service.live import LiveBox
 from workbook.sandbox.service.live_types import FileRefused
 from workbook.sandbox.service.session_calls import KeyConflictError
@@ -22,6 +22,8 @@ CHUNK = 8 << 20
 AT_ONCE, AT_ONCE_BYTES = 500, 256 << 10
 """Files whose change is one event, and JSON of them: an event is of limited size, and of a limited number of blobs."""
 
+_WRITTEN = 0o644  # the permissions that a file has which is written by the box
+
 NO_CHANGE = NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": []})
 
 
@@ -29,7 +31,7 @@ class SessionFiles:
     """The files in a session's box.
 
     Attributes:
-        entries: The workspace as the log has it, by path, folders before what is in them.
+        history: The workspace as the log has it.
         by_key: Changes that were made with a key, by key: a digest of what was asked for, and what it gave.
         lock: Held from a change to its event: nobody is told of a change that stands in no event.
     """
@@ -37,7 +39,8 @@ class SessionFiles:
     def __init__(self, log: Log, box: Callable[[], LiveBox]) -> None:
         """Takes the log, and what gives the box."""
         self._log, self._box = log, box
-        self.entries: dict[str, Entry] = {}
+        self.history = FileHistory()
+        self._there: dict[str, Entry] = {}  # while it is made again: what the box has, as far as that is known
         self.by_key: dict[str, tuple[str, Any]] = {}
         self.lock = asyncio.Lock()
 
@@ -70,7 +73,7 @@ class SessionFiles:
     def note(self, changes: Sequence[NewEvent]) -> None:
         """Remembers changes that are written down."""
         for change in changes:
-            journal.apply(self.entries, dict(change.data))
+            self.history.note(change.data)
 
     async def changes(self, *, told: bool = False) -> list[NewEvent]:
         """Returns what has changed in the workspace, and keeps the blobs that hold it; one event at least.
@@ -116,17 +119,26 @@ class SessionFiles:
             data += part
         return data
 
-    async def restore(self) -> None:
-        """Makes the workspace what the log says that it was, whatever the cells have made of it this time."""
-        box, wanted = self._box(), self.entries
-        kinds: dict[str, str] = {}
+    def begin(self) -> None:
+        """Takes note that the box, which is no new one, has what the log says."""
+        self._there = dict(self.history.entries)
+
+    async def make(self, place: int | None = None) -> None:
+        """Makes the workspace what it was at a place of its history; now, where none is given.
+
+        From the first one to the last nobody else may change it, besides cells that are executed again.
+        """
+        box, there = self._box(), self._there
+        wanted = self.history.entries if place is None else self.history.at(place)
         for found in await box.changes():
-            kinds |= {one["path"]: one["kind"] for one in (found or NO_CHANGE.data)["changed"]}
-        for path in reversed(kinds):
-            there = wanted.get(path)
-            if path in kinds and (there is None or there.kind != kinds[path]):
+            _note_found(there, found or NO_CHANGE.data)
+        for path in sorted(there, reverse=True):
+            if path not in wanted or wanted[path].kind != there[path].kind:
                 await _quietly(box.file("remove", path=path))
+                del there[path]
         for path, entry in wanted.items():
+            if path in there and (there[path] == entry or entry.kind == "folder"):
+                continue
             if entry.kind == "folder":
                 await _quietly(box.file("make_folder", path=path))
             elif entry.kind == "link":
@@ -134,8 +146,18 @@ class SessionFiles:
                 await box.file("link", path=path, target=entry.target)
             else:
                 await box.file("write", [await self._log.blob(entry.blob)], path=path)
-                await box.file("set_mode", path=path, mode=entry.mode)
+                if entry.mode != _WRITTEN:
+                    await box.file("set_mode", path=path, mode=entry.mode)
+            there[path] = entry
         await box.changes()
+
+
+def _note_found(there: dict[str, Entry], found: Mapping[str, Any]) -> None:
+    """Notes what a box has found changed: of a file only that it is another one now."""
+    for path in found["removed"]:
+        there.pop(str(path), None)
+    for one in found["changed"]:
+        there[str(one["path"])] = Entry(str(one["kind"]), int(one["mode"]), target=str(one["target"]))
 
 
 def _parts(files: Sequence[Any]) -> list[list[Any]]:
