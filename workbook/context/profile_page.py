@@ -30,7 +30,6 @@ table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-
 th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.75rem 0.25rem 0; text-align: left; vertical-align: top; }
 th { border-bottom: 2px solid #888; } td { overflow-wrap: anywhere; }
 img { max-width: 100%; }
-@media (prefers-color-scheme: dark) { body { background: #fff; } }
 """
 
 
