@@ -1,0 +1,20 @@
+# mistake: counts each failure as an error of its own
+# killed_by: errors-are-recovered
+
+# %% nbgrader={"grade_id": "tools"}
+def tools(events: list[Event]) -> dict[str, float | None]:
+    """Returns `success` and `recovery`: see the contract."""
+    worked = executed = recovered = errors = 0
+    for own in tidy(events).values():
+        failing: dict[str, bool] = {}
+        for event in own:
+            if event[OPERATION] != "execute_tool":
+                continue
+            failed, before = ERROR in event, failing.get(event[TOOL], False)
+            executed, worked = executed + 1, worked + (not failed)
+            errors, recovered = errors + (failed), recovered + (before and not failed)
+            failing[event[TOOL]] = failed
+    return {
+        "success": worked / executed if executed else None,
+        "recovery": recovered / errors if errors else None,
+    }

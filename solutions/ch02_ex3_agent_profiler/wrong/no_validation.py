@@ -1,0 +1,16 @@
+# mistake: counts whatever stands in an event
+# killed_by: nonsense-is-refused
+
+# %% nbgrader={"grade_id": "tidy"}
+def tidy(events: list[Event]) -> dict[str, list[Event]]:
+    """Returns the events of each run, each once, in order."""
+    known: dict[str, Event] = {}
+    for event in events:
+        if event.get(OPERATION) in ("chat", "execute_tool", "invoke_agent"):
+            known[event[ID]] = event
+    runs: dict[str, list[Event]] = {}
+    for event in known.values():
+        runs.setdefault(event[RUN], []).append(event)
+    for own in runs.values():
+        own.sort(key=lambda event: event[TIME])
+    return runs
