@@ -101,3 +101,41 @@ def test_a_copy_is_measured(driver: Any) -> None:
     x = torch.empty(1 << 26, device="cuda")
     found = do_bench(x.clone)
     assert 0 < found.quartiles.low <= found.median <= found.quartiles.high < 1
+
+
+def test_a_kernel_is_a_function_of_torch(driver: Any) -> None:
+    import torch
+
+    from tests.gpu.cuda_samples import ADD4
+    from workbook.gpu.cuda_extension import joined
+
+    add = joined(ADD4, "add")
+
+    class Sum(torch.autograd.Function):
+        @staticmethod
+        def forward(_: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            z = torch.full_like(x, torch.nan)
+            add(1, 256, x, y, z, x.numel())
+            return z
+
+        @staticmethod
+        def backward(_: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return gradients[0], gradients[0]
+
+    x, y = (torch.rand(1001, device="cuda", requires_grad=True) for _ in range(2))
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        # on another stream the kernel would be done before x is doubled
+        torch.cuda._sleep(10_000_000)  # type: ignore[no-untyped-call]
+        twice = x * 2
+        z = Sum.apply(twice, y)  # type: ignore[no-untyped-call]
+        z.sum().backward()
+    side.synchronize()
+    assert torch.equal(z, x * 2 + y)
+    assert x.grad is not None
+    assert (x.grad == 2).all()
+    with pytest.raises(TypeError, match=r"y is a tensor on cpu"):
+        add(1, 256, x.detach(), y.detach().cpu(), z.detach(), 1001)
+    with pytest.raises(ValueError, match=r"bytes of shared memory here"):
+        add(1, 256, x.detach(), y.detach(), z.detach(), 1001, shared=1 << 20)
