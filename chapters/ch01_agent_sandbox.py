@@ -1151,26 +1151,32 @@ show.Table(("layer", "holds here", "what was seen"), tried)
 # *Question: machines die. What is left of an agent's work then?*
 #
 # A session with state of four kinds: variables, random numbers, a file, and something done to the
-# world that must not be done twice. Ours is a visit to `/pay`, through the service. A plain kernel,
-# as in section 4, gets the first three.
+# world that must not be done twice. Ours is a visit to `/pay`, through the service. One variable is
+# read from a file that is gone afterwards. A plain kernel, as in section 4, gets all but the visit.
 
 # %%
 past = [
     "import random\ndrawn = [random.randrange(1000) for _ in range(4)]",
     "total = sum(drawn)",
+    "rates = open('rates.txt').read()",
     "open('report.txt', 'w').write(f'total {total}');",
 ]
 visit = "from workbook.sandbox.service.calls import http_fetch\n"
 pay = f"{visit}receipt = http_fetch('{page}/pay', method='POST').text"
 patient = resources.enter_context(client.session())
 mortal = resources.enter_context(Kernel(cwd=workspace))
+rates = " ".join(str(rng.randrange(10)) for _ in range(3))
+patient.filesystem.write("rates.txt", rates)
+(workspace / "rates.txt").write_text(rates)
 for code in [*past, pay]:
     patient.execute(code).check()
 for code in past:
     mortal.execute(code)
+patient.filesystem.remove("rates.txt")
+(workspace / "rates.txt").unlink()
 
 # %%
-state = ("drawn", "total", "receipt", "open('report.txt').read()")
+state = ("drawn", "total", "rates", "receipt", "open('report.txt').read()")
 
 
 def recall(target_machine, lines):
@@ -1178,7 +1184,7 @@ def recall(target_machine, lines):
     return {line: target_machine.execute(line).text for line in lines}
 
 
-before, plain_before = recall(patient, state), recall(mortal, [*state[:2], state[3]])
+before, plain_before = recall(patient, state), recall(mortal, [*state[:3], state[4]])
 
 # %% [markdown]
 # Now a cell that pays at `/bill`, and then waits at a gate that we keep closed. When it stands
@@ -1247,8 +1253,8 @@ show.Table(("", "times"), once)
 #
 # How? Nobody is told of anything before it stands in the log: what was asked for, and what came of
 # it. From that log the session is made again in a new box. Its cells are executed again with the
-# same random seed, and each call is answered as it was. This is **event sourcing**. The log, around
-# the kill:
+# same random seed, each finds the files that it found the first time, and each call is answered as
+# it was. This is **event sourcing**. The log, around the kill:
 
 
 # %%
