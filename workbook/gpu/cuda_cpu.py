@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbook.gpu import cuda_arguments, cuda_build, cuda_launch, cuda_source
+from workbook.gpu.chips import architecture
 from workbook.gpu.compiling import compiled
 from workbook.gpu.cuda_launch import Launch, Outcome
 from workbook.gpu.cuda_source import Signature
@@ -139,7 +140,7 @@ def prepared(
 ) -> tuple[Launch, list[bytes], cuda_arguments.Arguments]:
     """Returns a launch as data, the bytes that go with it, and what `ran` needs."""
     blocks, threads = cuda_launch.three(grid), cuda_launch.three(block)
-    cuda_launch.check(blocks, threads, shared, arch)
+    cuda_launch.check(blocks, threads, shared, architecture(arch).shared_per_block)
     made = cuda_arguments.packed(signature, arguments)
     names = [parameter.name for parameter in signature.parameters]
     launch = Launch(blocks, threads, shared, seed or 0, made.tensors, made.values, names)

@@ -198,7 +198,7 @@ class Joined:
             ValueError: There can be no such launch; or a tensor is not contiguous.
         """
         blocks, threads = cuda_launch.three(grid), cuda_launch.three(block)
-        cuda_launch.check(blocks, threads, 0, 90)  # how much shared memory there may be, the GPU itself tells
+        cuda_launch.check(blocks, threads, 0, 0)  # how much shared memory there may be, the GPU itself tells
         if type(shared) is not int or not 0 <= shared < 1 << 31:
             raise ValueError(f"shared memory is a number of bytes, not {shared!r}")
         self.module.launch(blocks, threads, shared, arguments)

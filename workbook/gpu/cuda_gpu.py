@@ -85,7 +85,6 @@ def _run_on_gpu(
     device = next(argument.device for argument in arguments if getattr(argument, "is_cuda", False))
     major, minor = torch.cuda.get_device_capability(device)
     blocks, threads = cuda_launch.three(grid), cuda_launch.three(block)
-    cuda_launch.check(blocks, threads, shared, 10 * major + minor)
     copies: dict[str, torch.Tensor] = {}
     values: list[Any] = []
     kinds: list[Any] = []
@@ -106,6 +105,9 @@ def _run_on_gpu(
         return given[0] if given else None
 
     with torch.cuda.device(device):
+        limit = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        most = done(driver.cuDeviceGetAttribute(limit, torch.cuda.current_device()))
+        cuda_launch.check(blocks, threads, shared, most)
         torch.cuda.current_stream().synchronize()
         code = compile_cuda(source, name, 10 * major + minor)
         module = done(driver.cuModuleLoadData(code.cubin))

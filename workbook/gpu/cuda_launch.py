@@ -10,9 +10,6 @@ from typing import Any
 
 from workbook.gpu.cuda_arguments import ALIGNED
 
-SHARED = {80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
-"""Bytes of shared memory that a block may have at most, by architecture."""
-
 ACCESSES = 1 << 36
 """Loads and stores after which a kernel counts as one that never ends."""
 
@@ -72,8 +69,14 @@ def three(size: int | Sequence[int]) -> list[int]:
     return [*sizes, 1, 1][:3]
 
 
-def check(grid: Sequence[int], block: Sequence[int], shared: int, arch: int) -> None:
+def check(grid: Sequence[int], block: Sequence[int], shared: int, most: int) -> None:
     """Checks what a GPU's driver checks.
+
+    Args:
+        grid: Blocks, in three dimensions.
+        block: Threads of each, likewise.
+        shared: Bytes of dynamic shared memory.
+        most: Bytes of shared memory that a block may have.
 
     Raises:
         ValueError: No such launch can be made; a driver says "invalid configuration argument".
@@ -84,8 +87,8 @@ def check(grid: Sequence[int], block: Sequence[int], shared: int, arch: int) -> 
         raise ValueError(f"a block has from 1 to (1024, 1024, 64) threads, not {tuple(block)}")
     if block[0] * block[1] * block[2] > 1024:
         raise ValueError(f"a block has at most 1024 threads, not {block[0] * block[1] * block[2]}")
-    if not 0 <= shared <= SHARED[arch]:
-        raise ValueError(f"a block of sm_{arch} has at most {SHARED[arch]} bytes of shared memory, not {shared}")
+    if not 0 <= shared <= most:
+        raise ValueError(f"a block has at most {most} bytes of shared memory here, not {shared}")
 
 
 def run(program: bytes, variables: str, launch: Launch, blobs: Sequence[bytes], seconds: float = SECONDS) -> Outcome:
