@@ -79,10 +79,16 @@ def missing(check):
     return ""
 
 
+def nvcc_with_host():
+    """nvcc leaves the host's part of a program to g++."""
+    cuda_nvcc.versions()
+    cuda_build.versions()
+
+
 tools = {
     "g++": ("runs CUDA C on the CPU", cuda_build.versions, ["run_cuda"]),
     "NVRTC": ("compiles CUDA C", cuda_nvrtc.versions, ["compile_cuda"]),
-    "nvcc": ("compiles CUDA C with host code", cuda_nvcc.versions, ["compile_program"]),
+    "nvcc": ("compiles CUDA C with host code", nvcc_with_host, ["compile_program"]),
     "Triton": ("runs and compiles Triton", triton_cpu.install, ["triton_cpu", "compile_for"]),
     "nvdisasm": ("reads machine code", lambda: sass.find("nvdisasm"), ["inspect"]),
     "a GPU": ("measures", measure.need_gpu, []),
@@ -291,8 +297,16 @@ __global__ void add(const float* x, const float* y, float* out, int n) {
 }
 """
 n, block = 1000, 256
-grid = -(-n // block)  # blocks, rounded up: the last one is not full
+
+# %% [markdown]
+# Whoever launches it says how many threads a **block** has and how many blocks there are: enough
+# for all elements, so the last block has threads with nothing to do. The `if` is for them.
+
+# %%
+grid = -(-n // block)  # rounded up
 x, y = torch.randn(n), torch.randn(n)
+
+# %%
 ran = run_cuda(ADD, "add", grid, block, (x, y, unwritten(n), n))
 assert torch.equal(ran.tensors["out"], x + y)
 moved = [(name, traffic.read, traffic.written) for name, traffic in ran.counts.items()]
@@ -325,8 +339,6 @@ __global__ void sum(const float* x, float* out, int n) {
   if (t == 0) out[0] = part[0];
 }
 """
-summed = run_cuda(SUM, "sum", 1, block, (x, unwritten(1), n))
-torch.testing.assert_close(summed.tensors["out"][0], x.double().sum().float())
 add_of, sum_of = (x, y, unwritten(n), n), (x, unwritten(1), n)
 no_barrier = SUM.replace("    __syncthreads();\n", "")
 in_a_branch = no_barrier.replace("if (t < half) part", "if (t < half) __syncthreads(), part")
@@ -349,6 +361,8 @@ def fault_of(text, name, blocks, arguments):
     return ("unwritten", f"{left_out} elements are NaN still") if left_out else ("none", "right")
 
 
+summed = run_cuda(SUM, "sum", 1, block, sum_of)
+torch.testing.assert_close(summed.tensors["out"][0], x.double().sum().float())
 faults = {what: fault_of(*how) for what, how in faulty.items()}
 show.Table(
     ("what was changed", "kind", "what the run says"),
@@ -470,8 +484,8 @@ with triton_cpu.watch(shuffle=SEED, poison=True) as add_counts:
     add[(triton.cdiv(n, block),)](x, y, out, n, block=block)
 assert torch.equal(out, x + y)
 read, written = add_counts.loaded, add_counts.stored
-moved = [(name, read[name], written[name]) for name in ("x_ptr", "y_ptr", "out_ptr")]
-display(show.Table(("tensor", "bytes read", "bytes written"), moved))
+counted_bytes = [(name, read[name], written[name]) for name in ("x_ptr", "y_ptr", "out_ptr")]
+display(show.Table(("tensor", "bytes read", "bytes written"), counted_bytes))
 words = add_counts.bytes / 4 / n
 Markdown(f"In all **{words:g} words for each element**, by {add_counts.programs} programs.")
 
@@ -707,9 +721,9 @@ plt.show()
 # **The signature result of this chapter**: the same source, and by promises alone its loads become
 # as wide as the chip has them. The promise that people forget is `n`. The mask is `i < n`: unless
 # the compiler knows that four neighbours are inside or outside *together*, it cannot load them at
-# once, however well the addresses lie. *Negative control*: with a stride in between, neighbours of a thread are
-# not neighbours in memory, and no promise of 16 helps. Only when the stride is known to be 1 do the
-# loads widen again.
+# once, however well the addresses lie. *Negative control*: with a stride in between, neighbours of
+# a thread are not neighbours in memory, and no promise of 16 helps. Only when the stride is known
+# to be 1 do the loads widen again.
 #
 # On a launch, Triton looks by itself: what 16 divides is compiled as such, what is 1 becomes a
 # constant, and you get another kernel for each combination. So a tensor that begins one element
@@ -730,10 +744,11 @@ __global__ void add4(const float* x, const float* y, float* out, int n) {
   }
 }
 """
-x, y = torch.randn(n), torch.randn(n)
-four = run_cuda(ADD4, "add4", 1, block, (x, y, unwritten(n), n))
-assert torch.equal(four.tensors["out"], x + y)
-false_promise = fault_of(ADD4, "add4", 1, (x[1:], y[1:], unwritten(n - 1), n - 1))
+first, second = torch.randn(n), torch.randn(n)
+four = run_cuda(ADD4, "add4", 1, block, (first, second, unwritten(n), n))
+assert torch.equal(four.tensors["out"], first + second)
+later = (first[1:], second[1:], unwritten(n - 1), n - 1)
+false_promise = fault_of(ADD4, "add4", 1, later)
 show.Table(
     ("tensors", "loads of x, by their bytes", "what the run says"),
     [("aligned", four.counts["x"].loads, "right"), ("one element later", "", false_promise[1])],
@@ -773,10 +788,10 @@ fits = [seen.occupancy for seen in tiles if seen.occupancy]
 filled = [100 * fit.fraction for fit in fits]
 
 # %%
-x = torch.randn(2, 5000)
-out = torch.empty_like(x)
-softmax[(2,)](x, out, 5000, block=8192)
-torch.testing.assert_close(out, torch.softmax(x, 1))
+two_rows = torch.randn(2, 5000)
+shares_of = torch.empty_like(two_rows)
+softmax[(2,)](two_rows, shares_of, 5000, block=8192)
+torch.testing.assert_close(shares_of, torch.softmax(two_rows, 1))
 
 figure, panels = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
 names = ("registers reported", "occupancy, %", "spills, instructions")
@@ -797,7 +812,8 @@ Markdown(
     f"The last one reports {registers[-1]:.0f} registers where the one before it took "
     f"{registers[-2]:.0f}, and {filled[-1]:.0f} % occupancy where that had {filled[-2]:.0f} %, "
     f"limited by {' and '.join(fits[-2].limiters)}. By both figures it is the best. "
-    f"It is the worst: **{spilled[-1]:,.0f} instructions** do nothing but carry registers to memory and back."
+    f"It is the worst: **{spilled[-1]:,.0f} instructions** do nothing but carry registers to "
+    "memory and back."
 )
 
 # %% [markdown]
@@ -887,7 +903,7 @@ above.set_title(
     fontsize=10,
 )
 above.legend(loc="upper right", ncols=2, frameon=False)
-labels = ["what the source finds", *shares, "true time of a run"]
+stages = ["what the source finds", *shares, "true time of a run"]
 lows = [0, *(min(a, b) for a, b in pairwise(steps)), 0]
 lengths = [steps[0], *(abs(share) for share in shares.values()), misleading.run]
 paint = [
@@ -895,12 +911,12 @@ paint = [
     *("#dc2626" if share > 0 else "#3b82f6" for share in shares.values()),
     "#16a34a",
 ]
-bars = below.barh(
-    labels, [1e3 * length for length in lengths], left=[1e3 * low for low in lows], color=paint
+drawn_stages = below.barh(
+    stages, [1e3 * length for length in lengths], left=[1e3 * low for low in lows], color=paint
 )
 signed = [f"{1e3 * share:+.2f}".replace("-", "−") for share in shares.values()]
 ends = [f"{1e3 * end:.2f}" for end in (steps[0], misleading.run)]
-numbers = below.bar_label(bars, [ends[0], *signed, ends[1]], padding=4, fontsize=9)
+numbers = below.bar_label(drawn_stages, [ends[0], *signed, ends[1]], padding=4, fontsize=9)
 for number in numbers:
     number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
 below.invert_yaxis()
@@ -1057,6 +1073,7 @@ def check(claims):
     assert all(claims.values())
 
 
+# %%
 found_faults = {what: kind for what, (kind, _) in faults.items()}
 check(
     {
