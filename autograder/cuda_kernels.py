@@ -12,6 +12,7 @@ run either.
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -39,6 +40,7 @@ class CudaKernels:
     def __init__(self, bench: CudaBench, cells: Sequence[str]) -> None:
         """Takes where they are compiled and run, and the notebook's code cells, in order."""
         self._bench, self._sources = bench, cells
+        self._made: dict[tuple[str, str], _Made] = {}
 
     @cached_property
     def _cells(self) -> CudaCells:
@@ -74,7 +76,16 @@ class CudaKernels:
         name = kernel or next(iter(found), "")
         if name not in found or (kernel is None and len(found) > 1):
             raise Failed(f"{text} must define {'the' if kernel else 'one'} kernel {kernel or ''}; it has {[*found]}")
-        return CudaKernel(source, found[name], self._bench, left, note, counting)
+        made = self._made.setdefault((source, name), _Made())
+        return CudaKernel(source, found[name], self._bench, left, note, counting, made)
+
+
+@dataclass
+class _Made:
+    """What a kernel was compiled to, for all criteria that ask for it: code by architecture, and a program."""
+
+    codes: dict[int, GpuCode] = field(default_factory=dict)
+    program: tuple[str, bytes] | None = None
 
 
 class CudaKernel:
@@ -95,12 +106,12 @@ class CudaKernel:
         left: Callable[[], float],
         note: Callable[[str, str], None],
         counting: Counting,
+        made: _Made,
     ) -> None:
         self.name, self.text, self.signature = signature.name, text, signature
         self.sha256 = hashlib.sha256(text.encode()).hexdigest()
         self._bench, self._left, self._note, self._counting = bench, left, note, counting
-        self._codes: dict[int, GpuCode] = {}
-        self._program: tuple[str, bytes] | None = None
+        self._made = made
 
     def compile(self, arch: int) -> GpuCode:
         """Compiles the kernel by NVRTC; needs no GPU.
@@ -113,14 +124,15 @@ class CudaKernel:
             NotRun: NVRTC is missing.
             WorkerLost: The compiler crashed, or took too long.
         """
-        if (known := self._codes.get(arch)) is not None:
+        if (known := self._made.codes.get(arch)) is not None:
             return known
         question = {"source": self.text, "name": self.name, "arch": arch, "options": []}
         answer, blobs = self._ask("compile", question, [], f"{self.name} for sm_{arch}")
         if len(blobs) != 1 or type(answer.get("ptx")) is not str:
             raise Failed(f"{self.name} was compiled to something that is no code")
-        self._codes[arch] = GpuCode(self.name, arch, blobs[0], answer["ptx"], self.text)
-        return self._codes[arch]
+        code = GpuCode(self.name, arch, blobs[0], answer["ptx"], self.text)
+        self._made.codes[arch] = code
+        return code
 
     def run(
         self,
@@ -168,20 +180,19 @@ class CudaKernel:
             raise Failed(f"{self.name} was run, and what came back is no result: {error}") from error
 
     def _built(self) -> tuple[str, bytes]:
-        if self._program is None:
+        if self._made.program is None:
             question = {"source": self.text, "name": self.name}
             answer, blobs = self._ask("build", question, [], f"{self.name} for a CPU")
             if len(blobs) != 1 or type(answer.get("variables")) is not str:
                 raise Failed(f"{self.name} was compiled to something that is no program")
-            self._program = answer["variables"], blobs[0]
-        return self._program
+            self._made.program = answer["variables"], blobs[0]
+        return self._made.program
 
     def _ask(
         self, verb: str, question: dict[str, Any], blobs: Sequence[bytes], asked: str
     ) -> tuple[dict[str, Any], list[bytes]]:
         try:
             with self._counting():
-                seconds = min(self._left(), LONGEST)
                 seconds = min(self._left(), LONGEST)
                 answer, found = self._bench.ask({"verb": verb, "asked": question}, blobs, seconds=seconds)
         except Exception as error:

@@ -1,5 +1,6 @@
 """An exercise: a folder in `solutions/` with its notebook, its criteria, and answers that must pass or fail."""
 
+import ast
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,9 @@ from autograder.names import UnknownNameError, pick
 NAME = re.compile(r"ch\d\d_ex\d+_\w+")
 
 NEEDS = ("device", "model")
+
+Language = Literal["triton", "cuda"]
+"""What kernels that are lifted are written in."""
 
 
 class ExerciseError(Exception):
@@ -88,11 +92,17 @@ class Exercise:
     @cached_property
     def shape(self) -> Literal["object", "tensor", "kernel"]:
         """Returns what its answers are: kernels that are lifted, functions of tensors, or objects."""
-        from autograder.notebooks import read_notebook
-
-        if any("@triton.jit" in cell.source for cell in read_notebook(self.notebook).cells if is_answer(cell)):
+        if self.languages:
             return "kernel"
         return "tensor" if any(one.numeric for one in self.acceptance.criteria.values()) else "object"
+
+    @cached_property
+    def languages(self) -> frozenset[Language]:
+        """Returns what the kernels in its answers are written in; nothing where there are none."""
+        from autograder.notebooks import read_notebook
+
+        answers = filter(is_answer, read_notebook(self.notebook).cells)
+        return frozenset[Language]().union(*(languages_of(cell.source) for cell in answers))
 
     @cached_property
     def points(self) -> dict[str, float]:
@@ -134,6 +144,23 @@ def is_judged(cell: Any) -> bool:
 def is_answer(cell: Any) -> bool:
     """Returns whether students write their answer into a cell: a code cell that is marked so."""
     return cell["cell_type"] == "code" and bool(cell["metadata"].get("nbgrader", {}).get("solution"))
+
+
+def languages_of(cell: str) -> frozenset[Language]:
+    """Returns what the kernels in a cell are written in: `@triton.jit` functions, and texts in CUDA C."""
+    from autograder.syntax import parse
+
+    found: set[Language] = {"triton"} if "@triton.jit" in cell else set()
+    if "__global__" in cell and any(map(_is_cuda, ast.walk(parse(cell)))):
+        found.add("cuda")
+    return frozenset(found)
+
+
+def _is_cuda(node: ast.AST) -> bool:
+    match node:
+        case ast.Assign(value=ast.Constant(value=str(text))) | ast.AnnAssign(value=ast.Constant(value=str(text))):
+            return "__global__" in text
+    return False
 
 
 def load_acceptance(path: Path) -> Acceptance:

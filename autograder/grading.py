@@ -189,8 +189,10 @@ class Grader:
             ExerciseError: The exercise is not as it must be.
             workbook.sandbox.isolation.server.IsolationError: No box can be made.
         """
-        if exercise.shape == "kernel":
+        if "triton" in exercise.languages:
             self._bench.start()
+        if "cuda" in exercise.languages:
+            self._cuda_bench.start()
         self._server(exercise)
 
     def keep_only(self, names: Collection[str]) -> None:

@@ -114,6 +114,7 @@ class Kernel:
         num_warps: int = 4,
         num_stages: int = 3,
         aligned: Collection[str] = (),
+        constants: Collection[str] = (),
         **keywords: Any,
     ) -> GpuCode:
         """Compiles the kernel; needs no GPU.
@@ -124,6 +125,8 @@ class Kernel:
             num_warps: As when a kernel is started.
             num_stages: Likewise.
             aligned: Parameters that 16 divides: addresses, strides, sizes. A launch on a GPU finds out by itself.
+            constants: Parameters whose values are compiled in, besides those that are `tl.constexpr`. A launch on a GPU
+                does that with the number 1.
             **keywords: Values or types by name. Those of `tl.constexpr` parameters are values.
 
         Raises:
@@ -132,7 +135,9 @@ class Kernel:
             WorkerLost: The compiler crashed, or took too long.
         """
         bound = self._bound(arguments, keywords)
-        constexprs = {name: value for name, value in bound.items() if self._is_constant(name, value)}
+        constexprs = {
+            name: value for name, value in bound.items() if name in constants or self._is_constant(name, value)
+        }
         question: dict[str, Any] = {
             "verb": "compile",
             "text": self.text,
@@ -145,6 +150,8 @@ class Kernel:
         }
         if unknown := [name for name in question["aligned"] if name not in bound]:
             raise Failed(f"{self.name} has no {', '.join(unknown)}, of which 16 could be a divisor")
+        if unknown := [name for name in constants if name not in bound]:
+            raise Failed(f"{self.name} has no {', '.join(unknown)}, which could be a constant")
         if (known := self._codes.get(repr(question))) is not None:
             return known
         asked = f"{self.name} for sm_{arch} with {_listed({**question['signature'], **constexprs})}"

@@ -12,7 +12,8 @@ the questions and answers. `stopped by` names the defence, see `defences`. Appli
 earn nothing. Applied to the reference it `keeps` all points (it changes nothing that counts), `loses` some, has
 `nothing` left, or may do any of it (`any`). `says` is a text that the verdicts, the outputs or the report on the
 submission must then hold. `raises` is the exception that ends its own code, if one does. `shapes` names the shapes of
-exercises that it is for, where it is not for all: `object`, `tensor`, `kernel`.
+exercises that it is for, where it is not for all: `object`, `tensor`, `kernel`. `changes` says what the kernels that it
+changes are written in, `triton` or `cuda`: it is for exercises that have such, and the reference then has no others.
 
 Then come parts, each after a line `# %% <part>`. Hostile code, executed in the box, in cells of the student's own:
 
@@ -28,7 +29,8 @@ All of them know `NAMES` (what the answers define), `KERNELS` (those that are li
 (modules that the box lacks), `PLACES` (paths of this machine by what is there: see `ground`), and `MARKER`, a word that
 must turn up nowhere outside the box. An attack that has reached its goal prints `got` and the marker. Hostile code has
 what is in `prelude` besides; `notebook` has `edit_kernels(change)`, which has a function change the syntax tree of each
-kernel.
+Triton kernel, `edit_cuda(change)`, which has one change each text in CUDA C, and `into_kernels(code)`, such a function:
+it puts code at the beginning of each kernel in the text, where `z` and `n` are known.
 """
 
 import re
@@ -38,6 +40,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from autograder.attacking.defences import DEFENCES
+from autograder.exercises import Exercise, Language
 
 Kind = Literal["harness", "judge"]
 Shape = Literal["object", "tensor", "kernel"]
@@ -46,7 +49,7 @@ Reference = Literal["keeps", "loses", "nothing", "any"]
 ATTACKS = Path(__file__).parents[1] / "attacks"
 
 _NEEDED = {"goal", "kind", "stopped by", "reference"}
-_KEYS = _NEEDED | {"says", "raises", "shapes"}
+_KEYS = _NEEDED | {"says", "raises", "shapes", "changes"}
 _PARTS = {"before", "after", "notebook", "folder"}
 
 
@@ -67,6 +70,7 @@ class Attack:
         says: What must be said of it; may be empty.
         raises: What ends its own code; empty for nothing.
         shapes: The shapes of exercises that it is for.
+        changes: What the kernels that it changes are written in; empty if it changes none.
         parts: Its code, by where it goes.
     """
 
@@ -78,7 +82,12 @@ class Attack:
     says: str
     raises: str
     shapes: tuple[Shape, ...]
+    changes: Language | Literal[""]
     parts: dict[str, str]
+
+    def fits(self, exercise: Exercise) -> bool:
+        """Returns whether it is for an exercise."""
+        return exercise.shape in self.shapes and (not self.changes or self.changes in exercise.languages)
 
 
 def attacks(folder: Path = ATTACKS) -> list[Attack]:
@@ -106,7 +115,10 @@ def read_attack(path: Path) -> Attack:
     shapes = tuple(header.get("shapes", ", ".join(get_args(Shape))).split(", "))
     if header["stopped by"] not in DEFENCES:
         raise AttackError(f"{path.name} is stopped by {header['stopped by']}, which is none of {', '.join(DEFENCES)}")
-    for value, allowed in ((header["kind"], Kind), (header["reference"], Reference), *((one, Shape) for one in shapes)):
+    said = [(header["kind"], Kind), (header["reference"], Reference), *((one, Shape) for one in shapes)]
+    if changes := header.get("changes", ""):
+        said.append((changes, Language))
+    for value, allowed in said:
         if value not in get_args(allowed):
             raise AttackError(f"{path.name} says {value}: it may be one of {', '.join(get_args(allowed))}")
     return Attack(
@@ -118,6 +130,7 @@ def read_attack(path: Path) -> Attack:
         says=header.get("says", ""),
         raises=header.get("raises", ""),
         shapes=shapes,  # type: ignore[arg-type]
+        changes=changes,  # type: ignore[arg-type]
         parts=parts,
     )
 

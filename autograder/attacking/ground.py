@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from autograder.attacking.attack import Attack
-from autograder.exercises import Exercise, is_answer
+from autograder.exercises import Exercise, Language, is_answer, languages_of
 from autograder.notebooks import read_notebook
 from autograder.syntax import ONE_AT_A_TIME, parse
 
@@ -51,6 +52,8 @@ class Ground:
             marker: A word by which traces of this attack are found.
         """
         notebook = self.answer(answer)
+        if attack.changes:
+            self._leave_out_others(notebook, attack.changes)
         known = {
             "NAMES": self._defined[0],
             "KERNELS": self._defined[1],
@@ -67,8 +70,12 @@ class Ground:
             if "after" in attack.parts:
                 notebook["cells"].append(_cell(attack.parts["after"]))
         if "notebook" in attack.parts:
-            edit = partial(_edit_kernels, notebook, self._defined[1])
-            _execute(attack, "notebook", {**known, "notebook": notebook, "edit_kernels": edit})
+            edits = {
+                "edit_kernels": partial(_edit_kernels, notebook, self._defined[1]),
+                "edit_cuda": partial(_edit_cuda, notebook),
+                "into_kernels": _into_kernels,
+            }
+            _execute(attack, "notebook", {**known, **edits, "notebook": notebook})
         folder = self.exercise.root / "submitted" / f"{_ATTACKER}-{marker}" / self.exercise.name
         folder.mkdir(parents=True)
         (folder / f"{self.exercise.name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
@@ -86,6 +93,13 @@ class Ground:
         path = self.exercise.released / f"{self.exercise.name}.ipynb"
         path = self.exercise.notebook if name == "reference" else path
         return json.loads(json.dumps(read_notebook(path)))  # type: ignore[no-any-return]
+
+    def _leave_out_others(self, notebook: dict[str, Any], language: Language) -> None:
+        """Leaves no kernel of another language in an answer, so that what is left of its points is of these."""
+        empty = {_id_of(cell): cell["source"] for cell in self.answer("empty")["cells"] if is_answer(cell)}
+        for cell in filter(is_answer, notebook["cells"]):
+            if (written := languages_of(cell["source"])) and language not in written:
+                cell["source"] = empty[_id_of(cell)]
 
     def state(self) -> str:
         """Returns a digest of the course as it is, but for what attackers have handed in."""
@@ -170,6 +184,23 @@ def _edit_kernels(
                 if isinstance(node, ast.FunctionDef) and node.name in kernels:
                     change(node)
             cell["source"] = ast.unparse(tree)
+
+
+def _edit_cuda(notebook: dict[str, Any], change: Callable[[str], str]) -> None:
+    """Changes each text in CUDA C of a notebook."""
+    for cell in filter(is_answer, notebook["cells"]):
+        if "cuda" in languages_of(cell["source"]):
+            cell["source"] = re.sub(r'(?<=r""").*?(?=""")', lambda found: change(found[0]), cell["source"], flags=re.S)
+
+
+def _into_kernels(code: str) -> Callable[[str], str]:
+    """Returns a function that puts code at the beginning of each kernel in a text."""
+    return lambda text: re.sub(r"(__global__[^{;]*\{)", lambda found: f"{found[0]}\n{code}\n", text)
+
+
+def _id_of(cell: dict[str, Any]) -> str:
+    """Returns the `grade_id` of a cell that has one."""
+    return str(cell["metadata"]["nbgrader"]["grade_id"])
 
 
 def _defined(notebook: dict[str, Any]) -> tuple[list[str], list[str]]:

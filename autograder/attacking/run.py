@@ -51,7 +51,7 @@ def chosen(attacks: Sequence[Attack], exercises: Sequence[Exercise], *, whole: b
         (exercise, attack)
         for exercise in exercises
         for attack in attacks
-        if exercise.shape in attack.shapes and (whole or attack.kind == "judge" or first[exercise.shape] is exercise)
+        if attack.fits(exercise) and (whole or attack.kind == "judge" or first[exercise.shape] is exercise)
     ]
 
 

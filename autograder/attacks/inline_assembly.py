@@ -4,6 +4,7 @@
 # reference: nothing
 # says: is not among what a lifted kernel may use
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

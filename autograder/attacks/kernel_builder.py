@@ -4,6 +4,7 @@
 # reference: nothing
 # says: only names can be assigned to
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

@@ -4,6 +4,7 @@
 # reference: nothing
 # says: a kernel has @triton.jit alone
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

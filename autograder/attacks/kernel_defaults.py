@@ -4,6 +4,7 @@
 # reference: nothing
 # says: the default of a parameter is a number
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

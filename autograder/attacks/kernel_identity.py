@@ -4,6 +4,7 @@
 # reference: nothing
 # says: use ==
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

@@ -4,6 +4,7 @@
 # reference: nothing
 # says: a kernel uses `tl` alone
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

@@ -4,6 +4,7 @@
 # reference: nothing
 # says: no answer in time
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

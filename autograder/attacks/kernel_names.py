@@ -4,6 +4,7 @@
 # reference: nothing
 # says: were not read
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 for cell in notebook["cells"]:

@@ -4,6 +4,7 @@
 # reference: nothing
 # says: by their names
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

@@ -4,6 +4,7 @@
 # reference: nothing
 # says: must be a function under @triton.jit
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}

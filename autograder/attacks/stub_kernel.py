@@ -3,6 +3,7 @@
 # stopped by: clean kernel worker
 # reference: nothing
 # shapes: kernel
+# changes: triton
 
 # %% notebook
 import ast

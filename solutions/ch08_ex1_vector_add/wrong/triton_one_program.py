@@ -1,0 +1,11 @@
+# mistake: one program for all of it: the others do not look at their number
+# killed_by: triton-any-length
+
+# %% nbgrader={"grade_id": "triton"}
+@triton.jit
+def add(x_ptr, y_ptr, z_ptr, n, x_stride, y_stride, z_stride, block: tl.constexpr):
+    i = tl.arange(0, block)
+    mask = i < n
+    x = tl.load(x_ptr + i * x_stride, mask=mask)
+    y = tl.load(y_ptr + i * y_stride, mask=mask)
+    tl.store(z_ptr + i * z_stride, x + y, mask=mask)
