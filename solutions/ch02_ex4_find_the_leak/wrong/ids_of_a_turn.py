@@ -1,0 +1,15 @@
+# mistake: counts calls anew in each turn
+# killed_by: ids-stay-and-pair
+
+# %% nbgrader={"grade_id": "calls"}
+def calls(turns):
+    """Other ids."""
+    messages = [message("system", SYSTEM)]
+    for turn in turns:
+        ids = [f"call-{place}" for place, (tool, text) in enumerate(turn["calls"])]
+        pairs = zip(ids, turn["calls"], strict=True)
+        made = [{"id": name, "tool": tool, "argument": text} for name, (tool, text) in pairs]
+        messages.append(message("assistant", made))
+        for place, text in turn["results"]:
+            messages.append(message("tool", {"id": ids[place], "text": text}))
+    return messages
