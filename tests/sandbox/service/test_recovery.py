@@ -1,6 +1,7 @@
 """Sessions that come back: after the death of a context, a box, or a node, at any point, by log and checkpoint."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -14,10 +15,10 @@ from workbook.sandbox.isolation.server import ForkServer, available
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.boxes import library
 from workbook.sandbox.service.live import LiveBox
-from workbook.sandbox.service.live_types import FileRefused, SessionLost
+from workbook.sandbox.service.live_types import ContextLost, FileRefused, SessionLost
 from workbook.sandbox.service.session import Session
 from workbook.sandbox.service.session_calls import KeyConflictError
-from workbook.sandbox.service.store import FencedError, SessionRecord, Store
+from workbook.sandbox.service.store import FencedError, RefusedError, SessionRecord, Store, StoreError
 
 pytestmark = pytest.mark.anyio
 
@@ -357,3 +358,268 @@ async def test_a_closed_session_stays_closed(world: World) -> None:
     with pytest.raises(FencedError):
         await world.bring_back()
     assert (await world.kinds())[-1] == journal.CLOSED
+
+
+# What goes on at once, and what fails in the middle.
+
+DIES = "import os; os._exit(1)"
+
+
+def held_up(monkeypatch: pytest.MonkeyPatch, world: World, name: str) -> tuple[asyncio.Event, asyncio.Event]:
+    """Holds up what a store is asked for; returns what tells that it was asked, and what lets it go on."""
+    asked, going = asyncio.Event(), asyncio.Event()
+    real = getattr(world.store, name)
+
+    async def slow(*arguments: Any) -> Any:
+        asked.set()
+        await going.wait()
+        return await real(*arguments)
+
+    monkeypatch.setattr(world.store, name, slow)
+    return asked, going
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, world: World, name: str, times: int) -> None:
+    """Has a store refuse so often."""
+    real, left = getattr(world.store, name), iter(range(times))
+
+    async def fail(*arguments: Any) -> Any:
+        if next(left, None) is not None:
+            raise StoreError("out of reach")
+        return await real(*arguments)
+
+    monkeypatch.setattr(world.store, name, fail)
+
+
+async def gone_on(world: World, session: Session) -> Session:
+    """The session, brought back if its box was given up."""
+    return await world.bring_back() if session.lost else session
+
+
+@pytest.mark.parametrize("code", ["x = '" + "x" * 1_200_000 + "'", "x = '\ud800'"])
+async def test_a_cell_that_no_log_takes_costs_nothing(world: World, code: str) -> None:
+    session = await world.begin()
+    await text(session, "x = 1")
+    with pytest.raises(RefusedError):
+        await session.execute(code, key="k")
+    assert await text(session, "x", key="k") == "1"
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_store_that_does_not_take_what_was_made_has_nothing_made_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    session = await world.begin()
+    code = "n = globals().get('n', 0) + 1\nopen('f', 'a').write('x')\nn"
+    for asked in ("cell", "file"):
+        failing(monkeypatch, world, "put_blob", times)
+        for _ in range(2):
+            session = await gone_on(world, session)
+            try:
+                if asked == "cell":
+                    assert await text(session, code, key="k") == "1"
+                else:
+                    await session.file("write", [b"y"], path="f", append=True, key="f")
+            except StoreError:
+                continue
+            break
+    assert await text(session, "open('f').read(), n") == "('xy', 1)"
+    assert await text(await world.bring_back(), "open('f').read(), n") == "('xy', 1)"
+
+
+async def test_what_a_store_took_and_denied_counts_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = await world.begin()
+    await text(session, "x = 0")
+    real, denied = world.store.append, iter([True])
+
+    async def deny(name: str, epoch: int, events: Any) -> Any:
+        kept = await real(name, epoch, events)
+        if events[-1].kind == journal.CELL_FINISHED and next(denied, False):
+            raise StoreError("the answer was lost")
+        return kept
+
+    monkeypatch.setattr(world.store, "append", deny)
+    await text(session, "x += 1")
+    assert await text(await world.bring_back(), "x") == "1"
+
+
+async def test_a_context_that_a_failing_store_could_not_bring_back_is_brought_back_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await world.begin()
+    await text(session, "import time\nx = 1\ntime.sleep(2.1)")  # is kept by a checkpoint
+    await session.execute(DIES)
+    failing(monkeypatch, world, "get_blob", 1)
+    with pytest.raises(StoreError):
+        await session.execute("x")
+    result = await (await gone_on(world, session)).execute("x")
+    assert (result["text"], result["state_lost"]) == ("1", False)
+
+
+async def test_a_cell_counts_as_work_until_it_is_recorded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = await world.begin()
+    asked, going = held_up(monkeypatch, world, "put_blob")
+    cell = asyncio.create_task(session.execute("open('f', 'w').write('x')"))
+    await asked.wait()
+    assert session.busy, "or its box would be ended, where it has run for long"
+    going.set()
+    await cell
+    await asyncio.sleep(0)
+    assert not session.busy
+
+
+async def test_contexts_with_equal_checkpoints_keep_theirs(world: World) -> None:
+    session = await world.begin()
+    await session.open_context("two")
+    for context in ("main", "two"):
+        await text(session, "import time\nx = 1\ntime.sleep(2.1)", context=context)
+    await text(session, "x = 2\ntime.sleep(2.1)")
+    assert await text(await world.bring_back(), "x", context="two") == "1"
+
+
+async def test_a_context_of_the_same_name_has_nothing_of_the_one_that_ended(world: World) -> None:
+    session = await world.begin()
+    await asyncio.gather(session.open_context("two"), session.open_context("two"))
+    await text(session, "import time\nx = 1\ntime.sleep(2.1)", context="two")
+    await session.end_context("two")
+    await session.open_context("two")
+    await session.execute(DIES, context="two")
+    assert await text(session, "'x' in globals()", context="two") == "False"
+
+
+async def test_a_context_that_ends_while_it_is_kept_stays_ended(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = await world.begin()
+    await session.open_context("two")
+    asked, going = held_up(monkeypatch, world, "put_blob")
+    cell = asyncio.create_task(session.execute("import time; time.sleep(2.1)", context="two"))
+    await asked.wait()
+    await session.end_context("two")
+    going.set()
+    await cell
+    assert session.contexts == ["main"]
+    assert (await world.bring_back()).contexts == ["main"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_context_that_ends_while_it_is_brought_back_stays_ended(world: World, before: bool) -> None:
+    session = await world.begin()
+    await session.open_context("two")
+    await text(session, "import time\ntime.sleep(0.7)", context="two")
+    await session.execute(DIES, context="two")
+    async with session._files.lock:
+        cell = asyncio.create_task(session.execute("1", context="two"))
+        await asyncio.sleep(0.1)
+        if before:
+            await session.end_context("two")
+    if not before:
+        await asyncio.sleep(0.4)
+        await session.end_context("two")
+    with pytest.raises(ContextLost):
+        await cell
+    assert session._live().contexts == session.contexts == ["main"]
+    await session.open_context("two")
+    assert await text(session, "'time' in globals()", context="two") == "False"
+    assert sorted((await world.bring_back()).contexts) == ["main", "two"]
+
+
+async def test_cells_that_wait_in_a_context_end_with_it(world: World) -> None:
+    session = await world.begin()
+    await session.open_context("two")
+    first = asyncio.create_task(session.execute("import time; time.sleep(20)", context="two"))
+    await asyncio.sleep(0.3)
+    waiting = asyncio.create_task(session.execute("'of the first'", context="two"))
+    await asyncio.sleep(0.1)
+    async with session._files.lock:
+        await session.end_context("two")
+        await session.open_context("two")
+    assert await text(session, "import time; time.sleep(0.3); 'of the second'", context="two") == "'of the second'"
+    assert (await first)["status"] == "died"
+    with pytest.raises(ContextLost):
+        await waiting
+
+
+async def test_what_is_interrupted_is_the_cell_and_not_what_is_brought_back_before_it(world: World) -> None:
+    session = await world.begin()
+    await text(session, "import time; time.sleep(1); x = 5")
+    await session.execute(DIES)
+    cell = asyncio.create_task(session.execute("x"))
+    await asyncio.sleep(0.5)
+    session.interrupt()
+    assert (await cell)["text"] == "5"
+
+
+async def test_who_works_beside_a_context_that_is_brought_back_keeps_its_files(world: World) -> None:
+    session = await world.begin()
+    await session.open_context("two")
+    await text(session, "x = 1\nopen('own', 'a').write('x')")
+    await session.file("write", [b"0\n"], path="known")
+    script = "for i in 1 2 3 4 5 6 7 8; do echo $i >> log; sleep 0.2; done"
+    program = await session.start(["sh", "-c", script])
+    code = "import time\nf = open('known', 'a')\nfor i in range(8): print(i, file=f, flush=True); time.sleep(0.2)"
+    cell = asyncio.create_task(session.execute(code, context="two"))
+    await asyncio.sleep(0.4)
+    await session.execute(DIES)
+    await asyncio.sleep(0.3)
+    assert await text(session, "x") == "1"
+    await cell
+    while not program.ended:
+        await asyncio.sleep(0.05)
+    look = "[len(open(f).read().split()) for f in ('log', 'known', 'own')]"
+    assert await text(session, look) == "[8, 9, 1]"
+    assert await text(await world.bring_back(), look) == "[8, 9, 1]"
+
+
+async def test_a_checkpoint_leaves_the_files_that_a_cell_beside_it_has_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = await world.begin()
+    await session.open_context("two")
+    await session.file("write", [b"1"], path="in")
+    kept = asyncio.create_task(session.execute("import time; time.sleep(2.1)", context="two"))
+    await asyncio.sleep(0.2)
+    await text(session, "a = open('in').read()")
+    await session.file("write", [b"2"], path="in")
+    await kept
+    await session.execute(DIES)
+    assert await text(session, "a") == "'1'"
+
+
+@pytest.mark.parametrize("mode", ["0o555", "0o0"])
+async def test_a_folder_that_is_closed_comes_back_as_it_was(world: World, mode: str) -> None:
+    session = await world.begin()
+    await session.file("write", [b"x"], path="d/e/f")
+    await text(session, f"import os\nos.chmod('d/e/f', 0o444); os.chmod('d/e', 0o555); os.chmod('d', {mode})")
+    for _ in range(2):
+        session = await world.bring_back()
+        assert await text(session, "oct(os.stat('d').st_mode & 0o777)") == f"'{mode}'"
+    if mode == "0o555":
+        assert await text(session, "open('d/e/f').read()") == "'x'"
+
+
+async def test_a_workspace_that_is_nearly_full_comes_back(world: World) -> None:
+    session = await world.begin()
+    await text(session, "with open('f', 'wb') as f: f.write(b'x' * (40 << 20))")
+    assert await text(await world.bring_back(), "len(open('f', 'rb').read()) >> 20") == "40"
+
+
+async def test_a_file_with_holes_is_not_read_into_the_service(world: World) -> None:
+    session = await world.begin()
+    reads: list[str] = []
+    real = session._live().file
+
+    async def file(action: str, blobs: Any = (), **arguments: Any) -> Any:
+        reads.append(action)
+        return await real(action, blobs, **arguments)
+
+    session._live().file = file  # type: ignore[method-assign]
+    await text(session, "with open('f', 'wb') as f: f.truncate(500 << 20)")
+    assert "read" not in reads
+
+
+async def test_results_of_cells_are_not_held_in_memory(world: World) -> None:
+    session = await world.begin()
+    result = await session.execute("print('x' * 100_000)", key="k")
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, dict) and one.get("seconds") == result["seconds"]]
+    assert all(one is result for one in held if "outputs" in one)
+    assert await session.execute("print('x' * 100_000)", key="k") == result

@@ -55,6 +55,13 @@ class FileHistory:
         self._cursor = place, entries
         return entries
 
+    def paths(self, first: int, last: int) -> set[str]:
+        """Returns what changed between two places."""
+        forgotten = self.place - len(self._changes)
+        changes = self._changes[max(0, first - forgotten) : max(0, last - forgotten)]
+        removed = {path for change in changes for path in change.get("removed", ())}
+        return removed | {one["path"] for change in changes for one in change.get("changed", ())}
+
     def forget(self, place: int) -> None:
         """Forgets the changes before a place: nobody will ask for what was there then."""
         forgotten = self.place - len(self._changes)
@@ -64,8 +71,10 @@ class FileHistory:
 
 
 def _apply(files: dict[str, Entry], change: Mapping[str, Any]) -> None:
-    for path in change.get("removed", []):
-        for gone in [one for one in files if one == path or one.startswith(f"{path}/")]:
-            del files[gone]
+    if gone := set(change.get("removed", [])):
+        for path in list(files):  # folders before what is in them
+            if path in gone or path.rpartition("/")[0] in gone:
+                gone.add(path)
+                del files[path]
     for one in change.get("changed", []):
         files[one["path"]] = Entry(one["kind"], one["mode"], one.get("blob", ""), one.get("target", ""))

@@ -1,5 +1,6 @@
 """The kinds of events in a session's log, and what can be read from them."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,9 +34,8 @@ class DoneCell:
         code: Its source.
         timeout: Its limit, in seconds.
         files: The place of the workspace's history at which it began.
+        files_after: The place at which it had come to its end.
         calls: What its calls gave, by number: name, arguments, outcome event.
-        result: What was acknowledged, as JSON.
-        blob: Where the result is instead, if it is large.
         status: How it came to its end.
         seconds: What it took.
         interrupted: Whether it was: executed again, it is interrupted after as long.
@@ -48,12 +48,11 @@ class DoneCell:
     timeout: float
     files: int
     calls: dict[int, "DoneCall"]
-    result: dict[str, Any] | None = None
-    blob: str = ""
     status: str = "ok"
     seconds: float = 0.0
     interrupted: bool = False
     ended: bool = False
+    files_after: int = 0
 
 
 @dataclass
@@ -87,8 +86,8 @@ class History:
         gone: Contexts whose state could not be brought back, of which no result has told yet.
         checkpoints: Of contexts, the blob with their state before the first of these cells.
         files: The workspace.
-        by_key: Cells that have an idempotency key, by key; those that did not come to their end too, as None.
-        codes_by_key: What was executed with each key.
+        by_key: Of cells that have an idempotency key, by key, the place of their end; None where there was none.
+        codes_by_key: A digest of what was executed with each key.
         calls_by_key: Calls of cells that did not come to their end, by the cell's key.
         own_calls: Calls that the caller itself has made, by their number.
         files_by_key: Changes of files that have an idempotency key, by key: digest of what was asked, and the answer.
@@ -104,7 +103,7 @@ class History:
     gone: set[str] = field(default_factory=set)
     checkpoints: dict[str, str] = field(default_factory=dict)
     files: FileHistory = field(default_factory=FileHistory)
-    by_key: dict[str, DoneCell | None] = field(default_factory=dict)
+    by_key: dict[str, int | None] = field(default_factory=dict)
     codes_by_key: dict[str, str] = field(default_factory=dict)
     calls_by_key: dict[str, dict[int, DoneCall]] = field(default_factory=dict)
     own_calls: dict[str, DoneCall] = field(default_factory=dict)
@@ -115,11 +114,18 @@ class History:
     last: int = 0
     cells: int = 0
 
+    def forget(self, context: str) -> None:
+        """Forgets a context, which has ended."""
+        self.contexts.pop(context, None)
+        self.checkpoints.pop(context, None)
+        self.gone.discard(context)
+
 
 def read(events: Sequence[Event]) -> History:
     """Reads a log from its beginning."""
     history = History()
-    started: dict[str, tuple[Event, int]] = {}  # with the place of the workspace's history
+    # With the place of the workspace's history, and the cells of the context that it was then.
+    started: dict[str, tuple[Event, int, list[DoneCell] | None]] = {}
     calls: dict[str, DoneCall] = {}
     of_cell: dict[str, dict[int, DoneCall]] = {}
     for event in events:
@@ -133,15 +139,13 @@ def read(events: Sequence[Event]) -> History:
                 history.contexts[data["context"]] = []
                 history.checkpoints.pop(data["context"], None)
             case "context.ended":
-                history.contexts.pop(data["context"], None)
-                history.checkpoints.pop(data["context"], None)
-                history.gone.discard(data["context"])
+                history.forget(data["context"])
             case "cell.started":
-                started[data["cell"]] = event, history.files.place
+                started[data["cell"]] = event, history.files.place, history.contexts.get(data["context"])
                 history.cells += 1
                 if key := data.get("key"):
                     history.by_key.setdefault(key, None)
-                    history.codes_by_key[key] = data["code"]
+                    history.codes_by_key[key] = digest(data["code"])
                     of_cell[data["cell"]] = history.calls_by_key.setdefault(key, {})
             case "call.started":
                 calls[data["call"]] = call = DoneCall(data["name"], data["arguments"])
@@ -154,8 +158,15 @@ def read(events: Sequence[Event]) -> History:
                 call.value, call.error = data.get("value"), data.get("error", "")
                 call.blobs, call.finished = event.blobs, True
             case "cell.finished":
-                event_before, place = started[data["cell"]]
+                history.files.note(data)
+                if data["cell"] not in started:  # written down twice, since the store did not say that it was
+                    continue
+                event_before, place, cells = started.pop(data["cell"])
                 begun = event_before.data
+                if begun.get("key"):
+                    history.by_key[begun["key"]] = event.seq
+                if cells is None or history.contexts.get(begun["context"]) is not cells:
+                    continue  # the context has ended meanwhile; another may have its name by now
                 done = DoneCell(
                     data["cell"],
                     begun["context"],
@@ -163,19 +174,15 @@ def read(events: Sequence[Event]) -> History:
                     begun["timeout"],
                     place,
                     of_cell.get(data["cell"], {}),
-                    data.get("result"),
-                    data.get("blob", ""),
                     data["status"],
                     data["seconds"],
                     data["interrupted"],
                     data["ended"],
+                    history.files.place,
                 )
-                if begun.get("key"):
-                    history.by_key[begun["key"]] = done
                 history.gone.discard(begun["context"])
-                if begun["context"] in history.contexts and not done.ended:
-                    history.contexts[begun["context"]].append(done)
-                history.files.note(data)
+                if not done.ended:
+                    cells.append(done)
             case "file.changed":
                 history.files.note(data)
                 if key := data.get("key"):
@@ -192,6 +199,12 @@ def read(events: Sequence[Event]) -> History:
                         del history.programs_by_key[key]
             case "checkpoint":
                 for context, blob in data["contexts"].items():
-                    history.contexts[context] = []
-                    history.checkpoints[context] = blob
+                    if context in history.contexts:  # it has not ended meanwhile
+                        history.contexts[context] = []
+                        history.checkpoints[context] = blob
     return history
+
+
+def digest(code: str) -> str:
+    """Returns what tells the code of cells apart."""
+    return hashlib.sha256(code.encode()).hexdigest()

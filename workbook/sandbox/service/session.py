@@ -51,7 +51,7 @@ class Session:
         self._box: LiveBox | None = None
         self._numbers = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._log = Log(store, record, self._end_box)
+        self._log = Log(store, record, self._end_box, lambda: self.lost)
         self._files = SessionFiles(self._log, self._live)
         self._own = SessionCalls(self._log, calls, self._number)
         self._cells = SessionCells(self._log, self._files, self._own, self._number, self._live, self._has_programs)
@@ -189,7 +189,8 @@ class Session:
     def interrupt(self, context: str = MAIN) -> None:
         """Raises KeyboardInterrupt in the cell that runs in a context."""
         self._used()
-        self._live().interrupt(context)
+        if not self._cells.replaying(context):  # what is executed again ends as it did
+            self._live().interrupt(context)
 
     async def on_call(self, context: str, name: str, arguments: dict[str, Any]) -> tuple[Any, list[bytes]]:
         """Answers code in a context; see `live_types.OnCall`."""
@@ -289,7 +290,8 @@ class Session:
         name = f"p{self._number()}"
         await self._log.append(NewEvent(journal.PROGRAM_STARTED, {"program": name, "command": list(command), **of}))
         try:
-            running = await self.programs.start(self._live(), name, command, environment, has_input=has_input)
+            async with self._files.lock:  # while files are what they were at another time, none begins
+                running = await self.programs.start(self._live(), name, command, environment, has_input=has_input)
         except BaseException:
             failed = {"program": name, "status": None, "failed": True}
             await self._log.append(NewEvent(journal.PROGRAM_ENDED, failed))
@@ -305,7 +307,7 @@ class Session:
         if not self.lost and not self._log.given_up:
             # Where it cannot be recorded, it is told as lost when the session comes back.
             with contextlib.suppress(StoreError, FencedError, SessionLost):
-                async with self._files.lock:
+                async with self._files.lock, self._log.or_give_up():
                     end = NewEvent(journal.PROGRAM_ENDED, {"program": running.name, "status": running.status})
                     changes = await self._files.changes()
                     await self._log.record(*changes, end)

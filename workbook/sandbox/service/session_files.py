@@ -5,10 +5,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from workbook.sandbox.service import journal
+from workbook.sandbox.service.checks import MAX_BLOB
 from workbook.sandbox.service.file_history import Entry, FileHistory
 from workbook.sandbox.service.live import LiveBox
 from workbook.sandbox.service.live_types import FileRefused
@@ -22,6 +24,7 @@ CHUNK = 8 << 20
 AT_ONCE, AT_ONCE_BYTES = 500, 256 << 10
 """Files whose change is one event, and JSON of them: an event is of limited size, and of a limited number of blobs."""
 
+_OPEN = 0o700  # the permissions of a folder while something is made in it
 _WRITTEN = 0o644  # the permissions that a file has which is written by the box
 
 NO_CHANGE = NewEvent(journal.FILE_CHANGED, {"changed": [], "removed": []})
@@ -65,9 +68,10 @@ class SessionFiles:
 
     async def record(self, of: Mapping[str, Any] | None = None) -> None:
         """Writes down what has changed, and of what."""
-        *before, change = await self.changes()
-        changes = [*before, dataclasses.replace(change, data={**change.data, **(of or {})})]
-        await self._log.record(*changes)
+        async with self._log.or_give_up():
+            *before, change = await self.changes()
+            changes = [*before, dataclasses.replace(change, data={**change.data, **(of or {})})]
+            await self._log.record(*changes)
         self.note(changes)
 
     def note(self, changes: Sequence[NewEvent]) -> None:
@@ -111,6 +115,8 @@ class SessionFiles:
         return changes
 
     async def _read(self, path: str, size: int) -> bytes:
+        if size > MAX_BLOB:  # a file with holes takes no room in the box, and all of its size here
+            raise RefusedError(f"a file of {size} bytes is more than is kept")
         data = b""
         while len(data) < size:
             _, (part,) = await self._box().file("read", path=path, offset=len(data), size=min(CHUNK, size - len(data)))
@@ -132,24 +138,67 @@ class SessionFiles:
         wanted = self.history.entries if place is None else self.history.at(place)
         for found in await box.changes():
             _note_found(there, found or NO_CHANGE.data)
-        for path in sorted(there, reverse=True):
-            if path not in wanted or wanted[path].kind != there[path].kind:
+        different = {path for path in (*there, *wanted) if there.get(path) != wanted.get(path)}
+        await self._open_folders(different, there)
+        for path in sorted(different & set(there), reverse=True):  # first: it has the room of what is wanted
+            if not there[path].kind == "folder" == _kind(wanted.get(path)):
                 await _quietly(box.file("remove", path=path))
                 del there[path]
         for path, entry in wanted.items():
-            if path in there and (there[path] == entry or entry.kind == "folder"):
-                continue
-            if entry.kind == "folder":
-                await _quietly(box.file("make_folder", path=path))
-            elif entry.kind == "link":
-                await _quietly(box.file("remove", path=path))
-                await box.file("link", path=path, target=entry.target)
-            else:
-                await box.file("write", [await self._log.blob(entry.blob)], path=path)
-                if entry.mode != _WRITTEN:
-                    await box.file("set_mode", path=path, mode=entry.mode)
-            there[path] = entry
+            if path in different:
+                await self._make_one(path, entry)
+        for path in sorted(_with_folders(different), reverse=True):  # what can be written in is closed at last
+            if path in wanted:
+                if wanted[path].kind == "folder":
+                    await _quietly(box.file("set_mode", path=path, mode=wanted[path].mode))
+                there[path] = wanted[path]
         await box.changes()
+
+    async def change_back(self, before: Mapping[str, Entry | None]) -> None:
+        """Makes some paths what they were, whatever else goes on in the workspace; that is recorded, as all changes."""
+        await self.record()
+        box, there = self._box(), self.history.entries
+        different = {path for path, entry in before.items() if there.get(path) != entry}
+        await self._open_folders(different, dict(there))
+        for path in sorted(different, reverse=True):
+            if not _kind(there.get(path)) == "folder" == _kind(before[path]):
+                await _quietly(box.file("remove", path=path))
+        for path in sorted(different):
+            if (entry := before[path]) is not None:
+                await self._make_one(path, entry)
+        for path in sorted(_with_folders(different), reverse=True):
+            folder = before.get(path, there.get(path))
+            if folder is not None and folder.kind == "folder":
+                await _quietly(box.file("set_mode", path=path, mode=folder.mode))
+        await self.record()
+
+    async def _open_folders(self, paths: Collection[str], there: Mapping[str, Entry]) -> None:
+        """Lets something be changed in the folders of the box that such paths are in, or are."""
+        for path in sorted(_with_folders(paths)):
+            if _kind(there.get(path)) == "folder":
+                await _quietly(self._box().file("set_mode", path=path, mode=_OPEN))
+
+    async def _make_one(self, path: str, entry: Entry) -> None:
+        """Makes a file, folder or link, in a folder that is open."""
+        box = self._box()
+        if entry.kind == "folder":
+            await _quietly(box.file("make_folder", path=path))
+            await _quietly(box.file("set_mode", path=path, mode=_OPEN))
+        elif entry.kind == "link":
+            await box.file("link", path=path, target=entry.target)
+        else:
+            await box.file("write", [await self._log.blob(entry.blob)], path=path)
+            if entry.mode != _WRITTEN:
+                await box.file("set_mode", path=path, mode=entry.mode)
+
+
+def _kind(entry: Entry | None) -> str:
+    return "" if entry is None else entry.kind
+
+
+def _with_folders(paths: Collection[str]) -> set[str]:
+    """Returns paths, with those of the folders that they are in."""
+    return {*paths, *(str(folder) for path in paths for folder in PurePosixPath(path).parents if folder.name)}
 
 
 def _note_found(there: dict[str, Entry], found: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 MOST_ENTRIES = 10_000
@@ -151,9 +151,9 @@ class Workspace:
 
     def set_mode(self, path: str, mode: int) -> None:
         """Sets the permissions of a file or folder."""
-        handle = self.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        handle = self.open(path, os.O_PATH | os.O_NOFOLLOW)  # it may be one that cannot be read
         try:
-            os.fchmod(handle, mode & 0o777)
+            Path(f"/proc/self/fd/{handle}").chmod(mode & 0o777)
         finally:
             os.close(handle)
 
