@@ -363,7 +363,14 @@ line.send({FORGED[what]!r})
 
 
 @pytest.mark.parametrize(
-    "frame", ["{'context': []}", "{'answer': 1, 'error': 3}", "{'process': 5, 'started': 'x'}", "{}"]
+    "frame",
+    [
+        "{'context': []}",
+        "{'answer': 1, 'error': 3}",
+        "{'process': 5, 'started': 'x'}",
+        "{}",
+        "{'context': 'x', 'opened': 1}",
+    ],
 )
 async def test_a_supervisor_that_was_taken_over_costs_its_session_alone(server: ForkServer, frame: str) -> None:
     """A context cannot write into the supervisor, but what if: its channel is written to by its own hand."""
@@ -371,7 +378,51 @@ async def test_a_supervisor_that_was_taken_over_costs_its_session_alone(server: 
         live._take_safely(eval(frame), [])  # noqa: S307 - ours
         if live.lost:
             assert "broke the protocol" in live.lost
+        else:
+            assert live.contexts == ["main"]
         assert await run(neighbour, "2") == "2"
+
+
+CHANGED = {"path": "f", "kind": "file", "mode": 0o644, "size": 1, "target": ""}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(7, [], {}, {"changed": 1, "removed": []}, {"changed": [], "removed": [1]}, {"changed": [3], "removed": []}),
+        *(
+            {"changed": [{**CHANGED, **odd}], "removed": []}
+            for odd in ({"size": "1"}, {"mode": 1 << 99}, {"kind": "x"})
+        ),
+        {"changed": [{**CHANGED, "size": True}], "removed": []},
+    ],
+)
+async def test_changes_that_no_supervisor_tells_of_end_the_box(server: ForkServer, said: Any) -> None:
+    async with box_of(server) as live:
+        cell = asyncio.create_task(live.execute("main", "import time; time.sleep(20)", 30))
+        await asyncio.sleep(0.1)
+        live._take_safely({"context": "main", "frame": {"done": {}}, "changes": said}, [])
+        assert "broke the protocol" in live.lost
+        assert (await cell).status == "died"
+
+
+async def test_a_program_with_a_number_that_is_none_ends_the_box(server: ForkServer) -> None:
+    async with box_of(server) as live:
+        await live.start(["sleep", "20"])
+        live._take_safely({"process": "p1", "ended": float("inf")}, [])
+        assert "broke the protocol" in live.lost
+
+
+async def test_changes_are_told_in_the_order_in_which_they_came_about(live: LiveBox) -> None:
+    cell = asyncio.create_task(live.execute("main", "import time; time.sleep(20)", 30))
+    await asyncio.sleep(0.1)
+    looking = asyncio.create_task(live.changes())
+    await asyncio.sleep(0)
+    removed, made = {"changed": [], "removed": ["f"]}, {"changed": [CHANGED], "removed": []}
+    live._take({"answer": max(live._answers), "value": removed}, [])  # and before anybody can take it:
+    live._take({"context": "main", "frame": {"done": {}}, "changes": made}, [])
+    assert await looking == [removed, made]
+    assert (await cell).status == "ok"
 
 
 async def test_what_a_session_started_ends_with_it(server: ForkServer) -> None:

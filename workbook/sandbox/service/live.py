@@ -12,6 +12,7 @@ from workbook.sandbox.isolation.box import Box, BoxDied
 from workbook.sandbox.isolation.cells import GRACE
 from workbook.sandbox.isolation.channel import ChannelError
 from workbook.sandbox.outputs import CellError, Outputs, Result
+from workbook.sandbox.service import live_changes
 from workbook.sandbox.service.live_cell import End, LiveCell
 from workbook.sandbox.service.live_programs import LivePrograms
 from workbook.sandbox.service.live_types import (
@@ -56,8 +57,8 @@ class LiveBox:
         self._programs = LivePrograms(self._post)
         self._opening: dict[str, asyncio.Future[None]] = {}
         self._ending: dict[str, asyncio.Future[None]] = {}
-        self._answers: dict[int, asyncio.Future[tuple[Any, list[bytes]]]] = {}
-        self._changes: list[dict[str, Any] | None] = []  # told with cells' ends, and not asked for yet
+        self._answers: dict[int, tuple[str, asyncio.Future[tuple[Any, list[bytes]]]]] = {}  # with what is to be done
+        self._changes: list[dict[str, Any] | None] = []  # in the order in which they came; nobody has taken them yet
         self._checkpoints: dict[int, tuple[str, asyncio.Future[bytes]]] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._watched = box.descriptors()
@@ -202,7 +203,7 @@ class LiveBox:
         """
         number = next(self._numbers)
         future: asyncio.Future[tuple[Any, list[bytes]]] = self._loop.create_future()
-        self._answers[number] = future
+        self._answers[number] = action, future
         self._post({"do": "file", "id": number, "action": action, "arguments": arguments}, blobs)
         try:
             return await self._answered(future)
@@ -220,13 +221,10 @@ class LiveBox:
         Raises:
             SessionLost: The box has ended.
         """
-        found: list[dict[str, Any] | None] = []
         if not told:
-            try:
-                found = [(await self.file("changes"))[0]]
-            except FileRefused:
-                found = [None]
-        found, self._changes = [*self._changes, *found], []
+            with suppress(FileRefused):
+                await self.file("changes")
+        found, self._changes = self._changes, []
         return found
 
     async def start(
@@ -309,17 +307,20 @@ class LiveBox:
         """Takes what should be a supervisor's message; what is none ends the box."""
         try:
             self._take(message, blobs)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, RecursionError):
             self._died("broke the protocol: its supervisor said what none says")
 
     def _take(self, message: dict[str, Any], blobs: list[bytes]) -> None:
         if "context" in message:
             self._from_context(message["context"], message, blobs)
         elif "answer" in message:
-            future = self._answers.get(message["answer"])
+            action, future = self._answers.get(message["answer"], ("", None))
             if future is None or future.done():
                 return
-            if error := message.get("error"):
+            error = message.get("error")
+            if action == "changes":  # noted here: whoever waits has it later, and a cell may come to its end meanwhile
+                self._changes.append(None if error else live_changes.checked(message["value"]))
+            if error:
                 future.set_exception(FileRefused(str(error["code"])[:MOST_NAME], str(error["message"])[:1000]))
             else:
                 future.set_result((message.get("value"), blobs))
@@ -328,8 +329,8 @@ class LiveBox:
 
     def _from_context(self, name: str, message: dict[str, Any], blobs: list[bytes]) -> None:
         if "opened" in message:
-            self._contexts[name] = None
-            if future := self._opening.pop(name, None):
+            if future := self._opening.pop(name, None):  # and nothing that nobody has asked for
+                self._contexts[name] = None
                 future.set_result(None)
             return
         if name not in self._contexts:
@@ -350,7 +351,7 @@ class LiveBox:
         else:
             frame = message["frame"]
             if cell is not None and "done" in frame and not cell.end.done():
-                self._changes.append(message["changes"])
+                self._changes.append(live_changes.checked(message["changes"]))
             self._frame(name, cell, frame, blobs)
 
     def _frame(self, context: str, cell: LiveCell | None, frame: dict[str, Any], blobs: list[bytes]) -> None:
@@ -402,7 +403,8 @@ class LiveBox:
             self._loop.remove_reader(descriptor)
         self._loop.remove_writer(self._watched[0])
         lost = SessionLost(reason)
-        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._ending.values(), *self._answers.values()]
+        waiting: list[asyncio.Future[Any]] = [*self._opening.values(), *self._ending.values()]
+        waiting += [future for _, future in self._answers.values()]
         waiting += [future for _, future in self._checkpoints.values()]
         waiting += self._programs.end()
         for future in waiting:
