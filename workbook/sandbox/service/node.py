@@ -5,7 +5,7 @@ import contextlib
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -115,7 +115,7 @@ class Node:
         )
         self._calls_of = calls_of
         self._sessions: dict[str, Session] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}  # and how many have it or wait for it
         refused = partial(self.observer.refused, "full")
         self._room = Room(settings.capacity, settings.queue, settings.patience, refused)
         self._tasks: list[asyncio.Task[None]] = []
@@ -142,7 +142,8 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for session in list(self._sessions.values()):
-            await session.let_go()
+            with contextlib.suppress(IsolationError):
+                await session.let_go()
         await self.boxes.close()
         with contextlib.suppress(Exception):  # the others will notice
             await self.store.remove_node(self.settings.id)
@@ -245,8 +246,9 @@ class Node:
                 await made.create(ready, key)
             except BaseException:
                 await made.let_go()
-                with contextlib.suppress(Exception):
-                    await self.store.close_session(session)
+                with contextlib.suppress(Exception):  # nobody was told of it: who asks again may have its name
+                    await self.store.close_session(session, record.epoch)
+                    await self.store.delete_session(session)
                 raise
             self._sessions[session] = made
             taken.keep()
@@ -302,15 +304,24 @@ class Node:
         found = self._sessions.get(session)
         if found is not None and not found.lost and found.record.tenant == tenant:
             return found
-        async with self._locks.setdefault(session, asyncio.Lock()):
+        async with self._only_one(session):
             found = self._sessions.get(session)
             if found is not None and not found.lost and found.record.tenant == tenant:
                 return found
-            try:
-                return await self._bring_back(session, tenant)
-            finally:
-                if session not in self._sessions:
-                    self._locks.pop(session, None)
+            return await self._bring_back(session, tenant)
+
+    @contextlib.asynccontextmanager
+    async def _only_one(self, session: str) -> AsyncIterator[None]:
+        """A block in which only one task is at a time for a session."""
+        lock, waiting = self._locks.get(session, (asyncio.Lock(), 0))
+        self._locks[session] = lock, waiting + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, waiting = self._locks.pop(session)
+            if waiting > 1:
+                self._locks[session] = lock, waiting - 1
 
     async def _is_ours(self, session: str, tenant: str) -> SessionRecord:
         """Returns the record of a session that is here, or is to be brought back here.
@@ -340,8 +351,8 @@ class Node:
         here, began = self.settings.id, time.monotonic()
         dead = self._sessions.pop(session, None)
         if dead is not None:
-            await dead.let_go()
             self._room.give_back()
+            await dead.let_go()
         async with self._room.one() as taken:
             try:
                 record = await self.store.claim(session, here, record.epoch)
@@ -379,15 +390,16 @@ class Node:
         await self.store.close_session(session, record.epoch)
 
     async def _drop(self, session: Session) -> None:
-        await session.let_go()
-        self._forget(session)
+        try:
+            await session.let_go()
+        finally:
+            self._forget(session)
 
     def _forget(self, session: Session) -> None:
         """Gives up the room of a session, unless that was done, or another has taken its place."""
         name = session.record.id
         if self._sessions.get(name) is session:
             del self._sessions[name]
-            self._locks.pop(name, None)
             self._room.give_back()
 
     async def _make_box(self, session: Session) -> LiveBox:
@@ -419,8 +431,8 @@ class Node:
             for name, session in list(self._sessions.items()):
                 idle = time.monotonic() - session.last_used > self.settings.idle
                 if (idle and not session.busy) or session.lost:
-                    await self._drop(session)
-                    with contextlib.suppress(FencedError, UnknownSessionError, StoreError):
+                    with contextlib.suppress(FencedError, UnknownSessionError, StoreError, IsolationError):
+                        await self._drop(session)
                         await self.store.claim(name, "", session.record.epoch)
 
 
