@@ -1,5 +1,6 @@
 """The programs of a session, for the clients of the sandbox's service."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,6 +9,8 @@ from workbook.sandbox.client_errors import BadAnswer
 from workbook.sandbox.client_results import typed, unpacked
 from workbook.sandbox.client_runner import Runner
 from workbook.sandbox.client_wire import MOST_FILE, Request, Wire, quoted
+
+_PLACE = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass
@@ -47,7 +50,7 @@ class AsyncProgram:
 
         def on_event(number: str, kind: str, data: dict[str, Any]) -> bool:
             if kind == "output":
-                content, place = unpacked(typed(data, "base64", str)), int(number) if number.isdecimal() else 0
+                content, place = unpacked(typed(data, "base64", str)), int(number) if _PLACE.fullmatch(number) else 0
                 if place > self.written and on_output is not None:
                     on_output(typed(data, "stream", str), content)
                 self.written = max(self.written, place)

@@ -240,6 +240,16 @@ def test_streams_that_break_off_or_never_end(monkeypatch: pytest.MonkeyPatch) ->
             agent.execute("1", on_output=print)
 
 
+def test_a_place_that_is_no_number_is_none() -> None:
+    def output(place: str, data: str) -> bytes:
+        return f'id: {place}\nevent: output\ndata: {{"stream": "stdout", "base64": "{data}"}}\n\n'.encode()
+
+    ended = b'event: ended\ndata: {"status": 0}\n\n'
+    started = httpx.Response(201, json={"id": "p1"})
+    session, _ = against(started, stream_of(output("9" * 5000, "eA=="), output("2", "eXk="), ended))
+    assert session.run(["x"]).output() == (b"yy", b"")
+
+
 def test_errors_of_any_document() -> None:
     documents: list[Any] = [
         {},
