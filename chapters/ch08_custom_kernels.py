@@ -885,47 +885,47 @@ for switched_off in causes.values():
     steps.append(as_the_source_does(SimulatedDevice(settings, SEED))[0])
 shares = dict(zip(causes, (a - b for a, b in pairwise(steps)), strict=True))
 
+
 # %%
-figure, (above, below) = plt.subplots(
-    2, 1, figsize=(9, 6), height_ratios=(1, 2), layout="constrained"
-)
-ten = SimulatedDevice(
-    dataclasses.replace(misleading, pending=4e-3, compiling=2e-3, first_runs=(4, 2)), SEED
-)
-seen_by_host, start, stop = as_the_source_does(ten, runs=10)
-ten.plot(axes=above)
-began = ten.launches[0].launched
-above.axvspan((start - began) * 1e6, (stop - began) * 1e6, color="#fde68a", zorder=0)
-above.text((start - began) * 1e6, 1.55, " what the host's clock saw", va="top", fontsize=9)
-above.text(ten.settings.compiling * 0.5e6, 1, "compiles", ha="center", va="center", fontsize=9)
-above.set_title(
-    f"Ten runs: found {1e3 * seen_by_host:.2f} ms, true {1e3 * ten.settings.run:.2f} ms",
-    fontsize=10,
-)
-above.legend(loc="upper right", ncols=2, frameon=False)
-stages = ["what the source finds", *shares, "true time of a run"]
-lows = [0, *(min(a, b) for a, b in pairwise(steps)), 0]
-lengths = [steps[0], *(abs(share) for share in shares.values()), misleading.run]
-paint = [
-    "#52525b",
-    *("#dc2626" if share > 0 else "#3b82f6" for share in shares.values()),
-    "#16a34a",
-]
-drawn_stages = below.barh(
-    stages, [1e3 * length for length in lengths], left=[1e3 * low for low in lows], color=paint
-)
-signed = [f"{1e3 * share:+.2f}".replace("-", "−") for share in shares.values()]
-ends = [f"{1e3 * end:.2f}" for end in (steps[0], misleading.run)]
-numbers = below.bar_label(drawn_stages, [ends[0], *signed, ends[1]], padding=4, fontsize=9)
-for number in numbers:
-    number.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
-below.invert_yaxis()
-below.margins(x=0.1)
-below.axvline(1e3 * misleading.run, color="#16a34a", linestyle=":", zorder=0)
-below.set_title("A hundred runs: the share of each mistake", fontsize=10)
-below.set_xlabel("ms for one run (simulated)")
-for each in (above, below):
-    each.spines[["top", "right"]].set_visible(False)
+def draw_clock(axes):
+    """Ten runs as the device does them, and what the host's clock takes for them."""
+    less = dataclasses.replace(misleading, pending=4e-3, compiling=2e-3, first_runs=(4, 2))
+    ten = SimulatedDevice(less, SEED)
+    seen, start, stop = as_the_source_does(ten, runs=10)
+    ten.plot(axes=axes)
+    began, true = ten.launches[0].launched, ten.settings.run
+    axes.axvspan((start - began) * 1e6, (stop - began) * 1e6, color="#fde68a", zorder=0)
+    axes.text((start - began) * 1e6, 1.55, " what the host's clock saw", va="top", fontsize=9)
+    axes.text(ten.settings.compiling * 0.5e6, 1, "compiles", ha="center", va="center", fontsize=9)
+    axes.set_title(f"Ten runs: found {1e3 * seen:.2f} ms, true {1e3 * true:.2f} ms", fontsize=10)
+    axes.legend(loc="upper right", ncols=2, frameon=False)
+
+
+def draw_shares(axes):
+    """From what the benchmark finds to the true time, a cause at a time."""
+    changes = list(shares.values())
+    lows = [0, *(1e3 * min(a, b) for a, b in pairwise(steps)), 0]
+    lengths = [1e3 * abs(value) for value in (steps[0], *changes, misleading.run)]
+    paint = ["#52525b", *("#dc2626" if each > 0 else "#3b82f6" for each in changes), "#16a34a"]
+    names = ["what the source finds", *shares, "true time of a run"]
+    stages = axes.barh(names, lengths, left=lows, color=paint)
+    signed = [f"{1e3 * each:+.2f}".replace("-", "−") for each in changes]
+    texts = [f"{lengths[0]:.2f}", *signed, f"{lengths[-1]:.2f}"]
+    for text in axes.bar_label(stages, texts, padding=4, fontsize=9):
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 1})
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.axvline(lengths[-1], color="#16a34a", linestyle=":", zorder=0)
+    axes.set_title("A hundred runs: the share of each mistake", fontsize=10)
+    axes.set_xlabel("ms for one run (simulated)")
+
+
+# %%
+_, (above, below) = plt.subplots(2, 1, figsize=(9, 6), height_ratios=(1, 2), layout="constrained")
+draw_clock(above)
+draw_shares(below)
+for drawn_on in (above, below):
+    drawn_on.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
@@ -1097,7 +1097,7 @@ check(
         == lean_small
         == 1,
         "Fewer launches do.": fused_small > 1,
-        "Triton's add moves the same bytes as that in CUDA C.": words == 3,
+        "Triton's add moves three words for each element, too.": words == 3,
         "A forgotten mask is found, with its line.": "x = tl.load(x_ptr + i)" in out_of_bounds,
         "bfloat16 is right here, and wrong in Triton's interpreter.": bfloat16["here"]
         == bfloat16["right"]
