@@ -921,7 +921,9 @@ def draw_shares(axes):
 
 
 # %%
-_, (above, below) = plt.subplots(2, 1, figsize=(9, 6), height_ratios=(1, 2), layout="constrained")
+drawing, (above, below) = plt.subplots(
+    2, 1, figsize=(9, 6), height_ratios=(1, 2), layout="constrained"
+)
 draw_clock(above)
 draw_shares(below)
 for drawn_on in (above, below):
