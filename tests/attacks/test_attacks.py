@@ -1,10 +1,14 @@
 """Every attack, on one exercise of each shape: none gains, touches or costs anything."""
 
+from pathlib import Path
+
 import pytest
 
 from autograder.attacking.attack import attacks
+from autograder.attacking.ground import ground
 from autograder.attacking.run import chosen
-from autograder.exercises import Exercise
+from autograder.exercises import Exercise, is_answer, languages_of
+from autograder.notebooks import read_notebook
 from tests.attacks.attacking import attacked, held
 
 ATTACKS = attacks()
@@ -46,3 +50,16 @@ def test_which_attacks_are_run_on_which_exercises(exercises: dict[str, Exercise]
     whole = chosen(ATTACKS, [first, other, kernel], whole=True)
     assert {attack.kind for exercise, attack in whole if exercise is other} == {"harness", "judge"}
     assert not [attack for exercise, attack in whole if exercise.shape not in attack.shapes]
+
+
+def test_an_attack_on_kernels_of_one_language_meets_no_others(exercises: dict[str, Exercise], tmp_path: Path) -> None:
+    by_name = {attack.name: attack for attack in ATTACKS}
+    assert not by_name["cuda_stub"].fits(exercises["object"])
+    assert exercises["kernel"].languages == {"cuda", "triton"}
+    with ground(exercises["kernel"], tmp_path) as place:
+        for name, (kept, left_out) in {"cuda_stub": ("cuda", "triton"), "stub_kernel": ("triton", "cuda")}.items():
+            folder = place.submit(by_name[name], "reference", name)
+            notebook = read_notebook(folder / f"{folder.name}.ipynb")
+            written = [cell.source for cell in notebook.cells if is_answer(cell) and languages_of(cell.source)]
+            assert not [text for text in written if kept in languages_of(text) and "NotImplementedError" in text]
+            assert [text for text in written if left_out in languages_of(text) and "NotImplementedError" in text]

@@ -144,7 +144,7 @@ OFF: dict[str, tuple[Callable[[Patch, Path], None], str, str, str]] = {
     "criteria end": (criteria_take_their_time, "answers_never", "tensor", "it took "),
     "purity": (calls_are_made_once, "one_buffer", "tensor", "the reference has 10 of 10 points, it loses"),
     "hidden modules": (nothing_is_hidden, "imports_the_answer", "object", "it has reached its goal"),
-    "allowed kernels": (any_kernel_is_lifted, "pruned_branch", "kernel", "the reference has 9 of 9 points, it nothing"),
+    "allowed kernels": (any_kernel_is_lifted, "pruned_branch", "kernel", "has 9 of 11 points, it nothing"),
     "system call filter": (
         without("confinement", ("linux.load_seccomp", NOTHING)), "ptrace", "object", "it has reached its goal"
     ),
@@ -207,6 +207,7 @@ def test_an_attack_that_is_not_as_it_must_be(tmp_path: Path) -> None:
         "must say at its top": good.replace("# goal:", "# aim:"),
         "which is no": good.replace("# goal:", "# goal"),
         "is stopped by luck": re.sub("# stopped by: .*", "# stopped by: luck", good),
+        "says opencl": good.replace("# reference:", "# changes: opencl\n# reference:"),
         "says wins": good.replace("# reference: keeps", "# reference: wins"),
         "has the parts": good.replace("# %% after", "# %% sometime"),
         "each may be there once": good + good[good.index("# %%") :],

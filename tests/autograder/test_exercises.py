@@ -8,6 +8,7 @@ from autograder.exercises import (
     Exercise,
     ExerciseError,
     find_exercises,
+    languages_of,
     load_acceptance,
     select_exercises,
 )
@@ -100,3 +101,19 @@ def test_a_workers_library_has_nothing_of_the_judge() -> None:
 def test_hiding_what_does_not_exist_is_a_mistake() -> None:
     with pytest.raises(ExerciseError, match=r"workbook\.sandbox\.kernels"):
         worker_library(("workbook.sandbox.kernels",))
+
+
+@pytest.mark.parametrize(
+    ("cell", "languages"),
+    [
+        ("@triton.jit\ndef add(x): pass", {"triton"}),
+        ('ADD = r"""extern "C" __global__ void add() {}"""', {"cuda"}),
+        ('ADD: str = """__global__ void add() {}"""', {"cuda"}),
+        ('ADD = r"""__global__ void add() {}"""\n@triton.jit\ndef add(x): pass', {"cuda", "triton"}),
+        ('def add():\n    """What __global__ means."""', set()),
+        ('# __global__\nADD = ""', set()),
+        ("total = 3", set()),
+    ],
+)
+def test_what_kernels_in_a_cell_are_written_in(cell: str, languages: set[str]) -> None:
+    assert languages_of(cell) == languages

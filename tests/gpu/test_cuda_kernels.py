@@ -61,6 +61,38 @@ def test_what_is_wrong_fails_with_its_reason(bench: CudaBench, old: str, new: st
         kernel.run(4, 256, torch.ones(1000), torch.ones(1000), unwritten(1000), 1000)
 
 
+@pytest.mark.usefixtures("on_cpu", "nvrtc")
+def test_what_is_compiled_for_one_criterion_serves_the_next(bench: CudaBench) -> None:
+    asked: list[str] = []
+
+    def get(kernels: CudaKernels) -> CudaKernel:
+        return kernels.get("ADD", None, lambda: 60.0, lambda what, _: asked.append(what))
+
+    kernels = CudaKernels(bench, [CELL])
+    code = get(kernels).compile(90)
+    assert get(kernels).compile(90) is code
+    for _ in range(2):
+        get(kernels).run(1, 32, torch.ones(5), torch.ones(5), unwritten(5), 5)
+    assert [what for what in asked if "<<<" not in what] == ["add for sm_90", "add for sm_80", "add for a CPU"]
+    assert get(CudaKernels(bench, [CELL])).compile(90) is not code
+
+
+def test_a_bench_is_started_before_it_is_asked() -> None:
+    if reason := available():
+        unavailable(reason)
+    bench = CudaBoxBench()
+    try:
+        assert bench.servers() == []
+        bench.start()
+        started = bench.servers()
+        bench.start()
+        assert bench.servers() == started
+        assert len(started) == 1
+    finally:
+        bench.close()
+    assert bench.servers() == []
+
+
 @pytest.mark.parametrize(
     ("cell", "says"),
     [

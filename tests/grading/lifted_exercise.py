@@ -1,4 +1,4 @@
-"""A complete exercise of the lifted kind, to test on: a kernel, and the host code that starts it."""
+"""A complete exercise of the lifted kind, to test on: a kernel with the host code that starts it, and one in CUDA C."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from autograder.exercises import Exercise
 from autograder.notebooks import make_notebook
 
 NAME = "ch98_ex1_vector_add"
-POINTS = {"kernel-adds": 4, "kernel-compiles": 2, "wrapper-adds": 3}
+POINTS = {"kernel-adds": 4, "kernel-compiles": 2, "wrapper-adds": 3, "cuda-adds": 2}
 
 ACCEPTANCE = '''"""Acceptance criteria of exercise 98.1: vector addition."""
 
@@ -16,6 +16,7 @@ import torch
 
 from autograder.acceptance import Work, criterion, equal, expect
 from autograder.kernels import Kernel
+from workbook.gpu.cuda_cpu import unwritten
 
 PRELOAD = ("torch", "triton")
 
@@ -46,6 +47,17 @@ def wrapper_adds(work: Work, rng: random.Random) -> None:
     for n in (1, rng.randrange(2, 1000), 1024, rng.randrange(1025, 4000)):
         x, y = (torch.tensor([rng.gauss(0, 1) for _ in range(n)]) for _ in range(2))
         equal(work.call("add", x, y), x + y)
+
+
+@criterion(hint="Which thread has the last element?")
+def cuda_adds(work: Work, rng: random.Random) -> None:
+    """The text `ADD` is a kernel in CUDA C that adds vectors of any length."""
+    kernel = work.cuda("ADD")
+    for n in (1, rng.randrange(2, 300)):
+        x, y = (torch.tensor([rng.gauss(0, 1) for _ in range(n)]) for _ in range(2))
+        ran = kernel.run(-(-n // 64), 64, x, y, unwritten(n), n)
+        equal(ran.tensors["z"], x + y)
+        equal(ran.bytes, 12 * n)
 
 
 def adds(kernel: Kernel, rng: random.Random, n: int) -> None:
@@ -104,6 +116,23 @@ def add(x, y):
 
 # %% nbgrader={"grade": true, "grade_id": "wrapper-adds", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 check("wrapper-adds", add)
+
+# %% nbgrader={"grade": false, "grade_id": "cuda", "locked": false, "schema_version": 3, "solution": true, "task": false}
+ADD = r"""
+__global__ void add(const float* x, const float* y, float* z, int n) {
+}
+"""
+### BEGIN SOLUTION
+ADD = r"""
+__global__ void add(const float* x, const float* y, float* z, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) z[i] = x[i] + y[i];
+}
+"""
+### END SOLUTION
+
+# %% nbgrader={"grade": true, "grade_id": "cuda-adds", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
+check("cuda-adds", ADD)
 '''  # noqa: E501 - the markers are in one line
 
 KERNEL = """
@@ -137,6 +166,12 @@ _NOTHING = """
 def add_kernel(x_ptr, y_ptr, out_ptr, n, BLOCK: tl.constexpr):
     pass
 """
+_OFF_BY_ONE = '''ADD = r"""
+__global__ void add(const float* x, const float* y, float* z, int n) {
+  int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i <= n) z[i] = x[i] + y[i];
+}
+"""'''
 _OTHER = """
 ONE = tl.constexpr(1.0)
 
@@ -172,6 +207,7 @@ ANSWERS = {
         {"kernel": KERNEL.replace("    mask =", f"{_ONE_TYPE}    mask =")},
     ),
     "wrong/forgets_the_tail": ("the last block is not started", "wrapper-adds", {"wrapper": _FEW}),
+    "wrong/cuda_off_by_one": ("one thread too many adds", "cuda-adds", {"cuda": _OFF_BY_ONE}),
     "right/a_loop_and_a_helper": (
         "fewer programs than blocks would do, and a kernel that helps",
         "",

@@ -162,6 +162,15 @@ def test_code_for_a_gpu(get: Get) -> None:
         add.compile(80, *types, BLOCK=64, aligned=("z_ptr",))
 
 
+def test_a_number_may_be_compiled_in_as_a_launch_does_with_1(get: Get) -> None:
+    types = ("*fp32", "*fp32", 8, 1, 64, 64)
+    double = get(STRIDED, "double")
+    plain, known = (double.compile(80, *types, C=4, constants=names) for names in ((), ("step",)))
+    assert plain.sha256 != known.sha256
+    with pytest.raises(Failed, match="double has no pace, which could be a constant"):
+        double.compile(80, *types, C=4, constants=("pace",))
+
+
 def test_what_the_compiler_rejects_is_not_run(get: Get, notes: list[tuple[str, str]]) -> None:
     k = get(kernel("tl.store(x + tl.arange(0, B), 1)"))
     k.run((1,), torch.zeros(4), 0, B=4)
@@ -521,7 +530,7 @@ def test_what_the_students_process_says_of_a_kernel_is_of_no_account(exercise: E
     if reason := available():
         unavailable(reason)
     with Grader() as grader:
-        for text, earned in ((FORGED, 0), (FORGED + KERNEL, 9)):
+        for text, earned in ((FORGED, 2), (FORGED + KERNEL, 11)):  # 2 are of the kernel in CUDA C
             notebook = read_notebook(exercise.notebook)
             cell_of(notebook, "kernel")["source"] = text
             grade = grader.grade(notebook, exercise)
@@ -537,4 +546,4 @@ def test_a_students_own_check(exercise: Exercise, tmp_path: Path) -> None:
     path.write_text(json.dumps(notebook))
     report = check_notebook(path, lambda line: None)
     states = [(verdict.criterion, verdict.state) for verdict in report.verdicts]
-    assert states == list(zip(POINTS, ("passed", "passed", "failed"), strict=True)), report.verdicts
+    assert states == list(zip(POINTS, ("passed", "passed", "failed", "passed"), strict=True)), report.verdicts

@@ -97,7 +97,7 @@ def worth_attacking(exercise: Exercise) -> dict[str, Path]:
 
 
 def hostile(exercise: Exercise) -> list[Attack]:
-    fit = [one for one in attacks() if exercise.shape in one.shapes and one.name not in SLOW]
+    fit = [one for one in attacks() if one.fits(exercise) and one.name not in SLOW]
     return random.Random(0).sample(fit, HOSTILE)
 
 
