@@ -627,7 +627,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import workbook
 from workbook.sandbox.client import FileRefused, MountError, SandboxClient, SandboxError
 from workbook.sandbox.isolation.probes import probe
-from workbook.sandbox.launch import LaunchError, LocalService, skip_cells_without
+from workbook.sandbox.launch import LaunchError, LocalService
+from workbook.skipping import skip_cells_without
 
 # %% [markdown]
 # Sessions will want to fetch something, so first a web server of our own. It counts its visitors,

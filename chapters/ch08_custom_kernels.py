@@ -57,7 +57,7 @@ from workbook.gpu.inspection import inspect
 from workbook.gpu.roofline import Roofline, Work, duration, roofline
 from workbook.gpu.simulated_device import Settings, SimulatedDevice
 from workbook.gpu.triton_compile import compile_for
-from workbook.sandbox.launch import skip_cells_without
+from workbook.skipping import skip_cells_without
 
 torch.manual_seed(SEED)
 machine = device.detect()
@@ -108,7 +108,6 @@ show.Table(
 # are: on the CPU too.
 
 # %%
-# mypy: allow-untyped-decorators
 triton_cpu.install()  # to do it again does nothing
 import triton
 import triton.language as tl
