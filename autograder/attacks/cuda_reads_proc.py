@@ -7,6 +7,10 @@
 # changes: cuda
 
 # %% notebook
-edit_cuda(lambda text: "__device__ int open(const char*, int, ...);\n__device__ long read(int, void*, unsigned long);\n" + text)
+edit_cuda(
+    lambda text: (
+        "__device__ int open(const char*, int, ...);\n__device__ long read(int, void*, unsigned long);\n" + text
+    )
+)
 path = ", ".join(str(ord(letter)) for letter in "/proc/self/maps")
 edit_cuda(into_kernels(f"const char path[] = {{{path}, 0}}; read(open(path, 0), z, 64);"))

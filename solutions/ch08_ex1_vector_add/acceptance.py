@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograder.acceptance import Proxy, Work, criterion, expect
+from autograder.acceptance import NotRun, Proxy, Work, criterion, expect
 from autograder.cuda_kernels import CudaKernel
 from autograder.kernels import Kernel
-from workbook.gpu.code import GpuCode
+from workbook.gpu.code import GpuCode, NotRunError
 from workbook.gpu.cuda_cpu import unwritten
 from workbook.gpu.inspection import inspect
 
@@ -392,6 +392,9 @@ def moved(name: str, n: int, read: int, may_read: int, written: int, may_write: 
 @functools.lru_cache(64)
 def looked_at(code: GpuCode) -> Mapping[str, Mapping[int, int]]:
     """Returns the widths of loads and stores; expects that nothing is spilled."""
-    seen = inspect(code)
+    try:
+        seen = inspect(code)
+    except NotRunError as error:
+        raise NotRun(str(error).removeprefix("not run: ")) from error
     expect(not seen.spills, f"for sm_{code.arch} registers are spilled to memory")
     return seen.widths

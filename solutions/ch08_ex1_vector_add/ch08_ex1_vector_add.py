@@ -214,8 +214,7 @@ check("cuda-moves-3n-words", ADD)
 # </details>
 
 # %%
-code = tried(lambda: compile_cuda(ADD, "add", 90))
-code and inspect(code).beside_source(only="memory")
+tried(lambda: inspect(compile_cuda(ADD, "add", 90)).beside_source(only="memory"))
 
 # %% [markdown]
 # Expected output: your lines, and beside them what sm_90 does for them. `LDG.E.128` loads 128 bits,
