@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from workbook.sandbox.isolation.limits import Limits
 from workbook.sandbox.isolation.server import ForkServer, available
 from workbook.sandbox.service import journal
 from workbook.sandbox.service.boxes import library
+from workbook.sandbox.service.file_history import FileHistory
 from workbook.sandbox.service.live import LiveBox
 from workbook.sandbox.service.live_types import ContextLost, FileRefused, SessionLost
 from workbook.sandbox.service.session import Session
@@ -623,3 +625,17 @@ async def test_results_of_cells_are_not_held_in_memory(world: World) -> None:
     held = [one for one in gc.get_objects() if isinstance(one, dict) and one.get("seconds") == result["seconds"]]
     assert all(one is result for one in held if "outputs" in one)
     assert await session.execute("print('x' * 100_000)", key="k") == result
+
+
+def test_many_files_that_go_at_once_hold_nobody_up() -> None:
+    history = FileHistory()
+    names = [f"d/{number}" for number in range(10_000)]
+    folder = {"path": "d", "kind": "folder", "mode": 0o755}
+    history.note({"changed": [folder, *({"path": name, "kind": "file", "mode": 0o644} for name in names)]})
+    began = time.monotonic()
+    history.note({"removed": names[::-1]})
+    assert list(history.entries) == ["d"]
+    history.note({"changed": [{"path": "d/e", "kind": "file", "mode": 0o644}], "removed": []})
+    history.note({"removed": ["d"]})
+    assert not history.entries
+    assert time.monotonic() - began < 1
