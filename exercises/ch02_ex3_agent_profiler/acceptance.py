@@ -21,6 +21,7 @@ TOOL, RETRY_OF = "gen_ai.tool.name", "workbook.retry_of"
 
 TRIES = 40
 SAID = ("all", "all", "all", "none", "input", "cached", "no output")
+TOKENS, RATES = ["hit_rate", "lengths", "without_usage"], ["recovery", "success"]
 KINDS = ["cached", "output", "uncached", "written"]
 
 
@@ -203,21 +204,24 @@ def the_log_stays_as_it_is(work: Work, rng: random.Random) -> None:
     for _ in range(8):
         log = Log(rng, twice=0.3)
         kept = work.keep(log.events)
-        for name in ("tidy", "usage", "tools"):
-            work.new(name, kept)
-            equal(work.get(kept), log.events, f"`{name}` has changed its argument.")
-        work.new("costs", kept, log.prices)
+        equal(work.call("tidy", kept), log.runs)
+        equal(work.get(kept), log.events, "`tidy` has changed its argument.")
+        equal(formed(work.call("usage", kept), TOKENS)["lengths"], sorted(log.lengths))
+        equal(work.get(kept), log.events, "`usage` has changed its argument.")
+        formed(work.call("tools", kept), RATES)
+        equal(work.get(kept), log.events, "`tools` has changed its argument.")
+        equal(work.call("costs", kept, log.prices), log.costs)
         equal(work.get(kept), log.events, "`costs` has changed its argument.")
 
 
 def usage(work: Work, log: "Log") -> dict[str, Any]:
     """What `usage` says of a log, if it has the form that the contract asks for."""
-    return formed(work.call("usage", log.events), ["hit_rate", "lengths", "without_usage"])
+    return formed(work.call("usage", log.events), TOKENS)
 
 
 def tools(work: Work, log: "Log") -> dict[str, Any]:
     """What `tools` says of a log, if it has the form that the contract asks for."""
-    return formed(work.call("tools", log.events), ["recovery", "success"])
+    return formed(work.call("tools", log.events), RATES)
 
 
 def formed(got: Any, keys: list[str]) -> dict[str, Any]:
