@@ -95,7 +95,6 @@ from workbook.gpu.measure import do_bench
 from workbook.gpu.roofline import Rooflines, Work
 from workbook.gpu.triton_compile import compile_for
 
-# mypy: allow-untyped-decorators
 if find_spec("triton"):
     import triton
     import triton.language as tl
@@ -104,6 +103,7 @@ else:  # enough to define a kernel, which is then not run
     tl = SimpleNamespace(constexpr=int)
 
 
+# %% nbgrader={"grade": false, "grade_id": "kernels-run-here", "locked": true, "schema_version": 3, "solution": false, "task": false}
 def tried(run: Callable[[], Any]) -> Any:
     """Returns what `run()` gives; where this machine lacks something for it, says what."""
     if IN_WORKER in os.environ:  # while this is graded, nobody looks

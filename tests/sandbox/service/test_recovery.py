@@ -622,7 +622,7 @@ async def test_results_of_cells_are_not_held_in_memory(world: World) -> None:
     session = await world.begin()
     result = await session.execute("print('x' * 100_000)", key="k")
     gc.collect()
-    held = [one for one in gc.get_objects() if isinstance(one, dict) and one.get("seconds") == result["seconds"]]
+    held = [one for one in gc.get_objects() if type(one) is dict and one.get("seconds") == result["seconds"]]
     assert all(one is result for one in held if "outputs" in one)
     assert await session.execute("print('x' * 100_000)", key="k") == result
 
