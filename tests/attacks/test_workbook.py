@@ -14,7 +14,7 @@ from workbook.sandbox.isolation.server import available
 
 ATTACKS = attacks()
 OURS = find_exercises(Path(__file__).parents[2])
-SAMPLE = 48
+SAMPLE = 18
 """Attacks that are run each time, over all exercises. Each is run on an exercise of each shape in `test_attacks`."""
 
 
