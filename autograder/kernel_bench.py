@@ -4,20 +4,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from autograder.acceptance import NotRun
-from autograder.asker import DIED, NO_ANSWER, WorkerLost
-
-if TYPE_CHECKING:
-    from workbook.sandbox.isolation.server import ForkServer
+from autograder.kernel_boxes import KernelBoxes, answering
 
 _PROJECT = Path(__file__).parents[1]
 _FILES = (
@@ -62,23 +58,11 @@ class KernelBench(ABC):
         """
         if find_spec("triton") is None:
             raise NotRun("this needs Triton, which is not installed here")
-        from workbook.sandbox.isolation.channel import ChannelClosed, ChannelError  # here is Linux, as Triton is
-        from workbook.sandbox.isolation.server import BoxDied
-
         end = time.monotonic() + seconds
         doing = f"while it {'ran' if question['verb'] == 'run' else 'compiled'} {question['name']}"
-        try:
-            with self._worker() as worker:
-                worker.send(question, blobs)
-                return worker.receive(max(0.0, end - time.monotonic()))
-        except TimeoutError:
-            raise WorkerLost(NO_ANSWER) from None
-        except BoxDied as error:
-            raise WorkerLost(f"{DIED}: {error.reason}, {doing}") from error
-        except ChannelClosed as error:
-            raise WorkerLost(f"{DIED} {doing}") from error
-        except ChannelError as error:
-            raise WorkerLost(f"the process broke the protocol {doing}: {error}") from error
+        with answering(doing), self._worker() as worker:
+            worker.send(question, blobs)
+            return worker.receive(max(0.0, end - time.monotonic()))
 
     @abstractmethod
     def _worker(self) -> AbstractContextManager[KernelWorker]:
@@ -90,59 +74,24 @@ class KernelBench(ABC):
 
 
 class BoxBench(KernelBench):
-    """For the judge: each question has a box of its own. The fork server is started when first needed.
-
-    That takes seconds, which are of the time of whoever asks first; `start` is there to take them from nobody's.
-    """
+    """For the judge: each question has a box of its own."""
 
     def __init__(self, *, filtered: bool = True) -> None:
         """Prepares; `filtered` is whether the boxes are under a system call filter."""
-        self._filtered = filtered
-        self._server: ForkServer | None = None
-        self._starting = threading.Lock()
+        self._boxes = KernelBoxes("autograder.kernel_worker", _FILES, filtered=filtered, environment=_ENVIRONMENT)
+        self.servers = self._boxes.servers
 
     def start(self) -> None:
-        """Starts the server, if it can be and does not run yet; a question says why it could not."""
-        if find_spec("triton") is None:
-            return
-        from workbook.sandbox.isolation.server import IsolationError
+        """See KernelBoxes."""
+        if find_spec("triton") is not None:
+            self._boxes.start()
 
-        with suppress(IsolationError):
-            self._started()
-
-    @contextmanager
-    def _worker(self) -> Iterator[KernelWorker]:
-        from workbook.sandbox.isolation.server import IsolationError
-
-        try:
-            box = self._started().box()
-        except IsolationError as error:
-            raise NotRun(f"no clean process for kernels can be made: {error}") from error
-        with box:
-            yield box
-
-    def _started(self) -> "ForkServer":
-        from workbook.sandbox.isolation.server import ForkServer
-
-        with self._starting:
-            if self._server is None:
-                self._server = ForkServer(
-                    "autograder.kernel_worker",
-                    library={str(path.relative_to(_PROJECT)): path for name in _FILES for path in _PROJECT.glob(name)},
-                    environment=_ENVIRONMENT,
-                    filtered=self._filtered,
-                )
-            return self._server
-
-    def servers(self) -> "list[ForkServer]":
-        """Returns the fork servers that run."""
-        return [] if self._server is None else [self._server]
+    def _worker(self) -> AbstractContextManager[KernelWorker]:
+        return self._boxes.box()
 
     def close(self) -> None:
         """See KernelBench."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        self._boxes.close()
 
 
 class LocalBench(KernelBench):
