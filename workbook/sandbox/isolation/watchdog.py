@@ -116,7 +116,9 @@ class Watch:
             sizes = self._sizes(process, "smaps_rollup")
             parent = self._parent(process)
             # Until a child executes its program it is in the memory of its parent, of which a thread sleeps meanwhile.
-            if not starting and self._sleeps(parent) and self._sizes(parent, "smaps_rollup") == sizes:
+            # That is seen in `status`: what `smaps_rollup` says changes with what other boxes share of it.
+            same = self._sizes(parent, "status") == self._sizes(process, "status")
+            if not starting and same and self._sleeps(parent):
                 starting = True
                 continue
             private += sizes.get(b"Pss_Anon", 0) + sizes.get(b"SwapPss", 0)
