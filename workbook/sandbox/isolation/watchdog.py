@@ -114,16 +114,18 @@ class Watch:
         starting = False  # one at most: a child whose parent waits may as well have memory of its own
         for process in self._processes():
             sizes = self._sizes(process, "smaps_rollup")
-            parent = self._parent(process)
-            # Until a child executes its program it is in the memory of its parent, of which a thread sleeps meanwhile.
-            # That is seen in `status`: what `smaps_rollup` says changes with what other boxes share of it.
-            same = self._sizes(parent, "status") == self._sizes(process, "status")
-            if not starting and same and self._sleeps(parent):
+            if not starting and self._is_starting(process):
                 starting = True
                 continue
             private += sizes.get(b"Pss_Anon", 0) + sizes.get(b"SwapPss", 0)
             shared += sizes.get(b"Pss_Shmem", 0)
         return 1024 * private + max(1024 * shared, self._files())  # what is shared may be files in a file system
+
+    def _is_starting(self, process: Path) -> bool:
+        """Whether a process is in the memory of its parent, of which a thread sleeps: until it executes its program."""
+        parent = self._parent(process)
+        # That is seen in `status`: what `smaps_rollup` says changes with what other boxes share of it.
+        return self._sleeps(parent) and self._sizes(parent, "status") == self._sizes(process, "status")
 
     def _files(self) -> int:
         """Bytes that the file systems hold, also of files without a name."""
