@@ -11,7 +11,7 @@ run either.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -21,17 +21,10 @@ from autograder.asker import MAX_TEXT
 from autograder.cuda_bench import CudaBench
 from autograder.cuda_lifting import CudaCells, Refused
 from autograder.cuda_worker import as_data
+from autograder.kernel_boxes import LONGEST, RUN_ARCH, Counting
 from workbook.gpu import cuda_launch, cuda_source
 from workbook.gpu.code import CompileError, GpuCode
 from workbook.gpu.cuda_cpu import CudaFault, Ran, prepared, ran
-
-RUN_ARCH = 80
-"""What a kernel is compiled for before it is run."""
-
-LONGEST = 3600.0
-"""Seconds that a question may take where the deadline interrupts by itself."""
-
-Counting = Callable[[], AbstractContextManager[None]]
 
 
 class CudaKernels:

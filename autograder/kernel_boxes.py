@@ -1,8 +1,8 @@
-"""Boxes for kernels: a fork server of clean processes, and what it means when one of them does not answer."""
+"""What kernels of both languages stand on: boxes to compile and run them in, and what it means when one is silent."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,15 @@ from autograder.asker import DIED, NO_ANSWER, WorkerLost
 if TYPE_CHECKING:
     from workbook.sandbox.isolation.box import Box
     from workbook.sandbox.isolation.server import ForkServer
+
+RUN_ARCH = 80
+"""What a kernel is compiled for before it is run."""
+
+LONGEST = 3600.0
+"""Seconds that a question may take where the deadline interrupts by itself."""
+
+Counting = Callable[[], AbstractContextManager[None]]
+"""Makes a block of which the time counts."""
 
 _PROJECT = Path(__file__).parents[1]
 

@@ -6,13 +6,14 @@ the run: the interpreter accepts what the compiler rejects, and what the compile
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autograder.acceptance import Failed, NotRun
 from autograder.asker import MAX_TEXT
 from autograder.kernel_bench import KernelBench
+from autograder.kernel_boxes import LONGEST, RUN_ARCH, Counting
 from autograder.lifting import Cells, LiftedKernel, Refused
 from autograder.values import ValueRefused, decode, encode
 from workbook.gpu.code import GpuCode
@@ -23,14 +24,6 @@ from workbook.gpu.triton_signature import dtype_of, type_of
 
 if TYPE_CHECKING:
     import torch
-
-RUN_ARCH = 80
-"""What a kernel is compiled for before it is run."""
-
-LONGEST = 3600.0
-"""Seconds that a question may take where the deadline interrupts by itself."""
-
-Counting = Callable[[], AbstractContextManager[None]]
 
 
 class Ran(tuple["torch.Tensor", ...]):

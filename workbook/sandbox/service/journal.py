@@ -205,6 +205,6 @@ def read(events: Sequence[Event]) -> History:
     return history
 
 
-def digest(code: str) -> str:
-    """Returns what tells the code of cells apart."""
-    return hashlib.sha256(code.encode()).hexdigest()
+def digest(text: str) -> str:
+    """Returns what tells apart what was asked for: the code of cells, programs."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 import json
 import secrets
@@ -268,7 +267,7 @@ class Session:
         self._used()
         if not key:
             return await self._start(command, environment or {}, has_input)
-        asked = hashlib.sha256(json.dumps([list(command), environment or {}, has_input]).encode()).hexdigest()
+        asked = journal.digest(json.dumps([list(command), environment or {}, has_input]))
         known = self._cells.history.programs_by_key
         async with self._starting:
             if key not in known:
