@@ -27,7 +27,7 @@ class Engine:
 def engines(monkeypatch: pytest.MonkeyPatch) -> list[Engine]:
     """Those that will be started, one after the other."""
     waiting: list[Engine] = []
-    monkeypatch.setattr(serving, "serve", lambda: waiting.pop(0))
+    monkeypatch.setattr(serving, "serve", lambda **_: waiting.pop(0))
     return waiting
 
 
@@ -61,7 +61,7 @@ def test_a_prompt_that_is_too_long_is_the_students(engines: list[Engine]) -> Non
 def test_where_there_is_none_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def serve() -> Any:
+    def serve(**_: Any) -> Any:
         tried.append(1)
         raise serving.UnavailableError("vLLM is not installed")
 

