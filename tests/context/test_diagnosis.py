@@ -79,6 +79,7 @@ PAIRS = {
     # edited history
     "rewritten": ("The cat sat on the mat.", "The dog lay in the hall.", Cause.EDITED),
     "shortened": ("A long observation, with much in it", "A long obs", Cause.EDITED),
+    "a word that went": ("b a or x, a b b", "a or x, a b b", Cause.EDITED),
     "cleared": ("Found 42 files in /tmp", "[cleared]", Cause.EDITED),
     "numbers by chance": ("17 cats sat here", "23 dogs lay there", Cause.EDITED),
     "key went": ('{"a": 1, "b": 2}', '{"a": 1}', Cause.EDITED),

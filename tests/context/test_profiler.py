@@ -252,7 +252,7 @@ def test_a_step_takes_less_than_a_millisecond_at_a_thousand_messages(kind: str) 
     for number in range(40):
         messages = [dict(message) for message in base[: 1000 + 2 * number]]
         if kind == "stamp":
-            messages[0]["content"] = f"It is 2026-11-01 12:00:{number:02}."
+            messages[0]["content"] = f"It is 2026-11-01 12:00:{number:02}. " + "Be brief. " * 300
         if kind == "window":
             del messages[2 : 2 + 2 * number]
         usage = Usage(input_tokens=200_000 + 400 * number, cached_tokens=199_000)

@@ -291,8 +291,11 @@ def _unicode(before: str, after: str, at: int) -> _Step | None:
 def _order(before: str, after: str, at: int) -> _Step | None:
     """The same lines, or the same words, in another order: a set, a dict's `repr`, a folder's listing."""
     line = before.rfind("\n", 0, at) + 1
-    return _permuted(re.compile(r"[^\n]+").finditer, before, after, line, "lines") or _permuted(
-        re.compile(r"[^\s,;{}()\[\]<>|]+").finditer, before, after, _item_start(before, at), "items"
+    # What has moved lies before the place from which on both are equal to their ends: the rest need not be read.
+    same = shared(before[at:][::-1], after[at:][::-1])
+    ends = len(before) - same, len(after) - same
+    return _permuted(re.compile(r"[^\n]+").finditer, before, after, line, ends, "lines") or _permuted(
+        re.compile(r"[^\s,;{}()\[\]<>|]+").finditer, before, after, _item_start(before, at), ends, "items"
     )
 
 
@@ -302,12 +305,14 @@ def _item_start(text: str, at: int) -> int:
 
 
 def _permuted(
-    cut: Callable[..., Any], before: str, after: str, start: int, what: str, most: int = _MAX_ITEMS
+    cut: Callable[..., Any], before: str, after: str, start: int, ends: tuple[int, int], what: str
 ) -> _Step | None:
     balance: Counter[str] = Counter()
     old: list[str] = []
     new: list[str] = []
-    for _, a, b in zip(range(most), cut(before, start), cut(after, start), strict=False):
+    for _, a, b in zip(range(_MAX_ITEMS), cut(before, start), cut(after, start), strict=False):
+        if a.start() >= ends[0] and b.start() >= ends[1]:
+            return None
         for word, change in ((a[0], 1), (b[0], -1)):
             balance[word] += change
             if not balance[word]:
