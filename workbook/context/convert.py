@@ -9,15 +9,63 @@ Two forms are read, both OpenAI's chat completions or what speaks like them:
   all that stands before it, which assumes that the agent only appended; there is no usage.
 
 A log is a list of them, or text with one a line. What is made of it is a `Trace`: write it with `write_trace`.
+`read_log` reads a file of either form, or a trace.
 """
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from workbook.context.trace import Header, Record, Request, Response, Run, Trace, TraceError, Usage, assemble, common
+from workbook.context.trace import (
+    Header,
+    Record,
+    Request,
+    Response,
+    Run,
+    Trace,
+    TraceError,
+    Usage,
+    assemble,
+    common,
+    parse_trace,
+)
 
 _RUN_KEYS = ("run", "conversation_id", "session_id")
+
+
+def read_log(path: Path) -> Trace:
+    """Reads a trace, or a log of which it makes one; the first line says which it is.
+
+    Args:
+        path: The file; a name that ends in `.gz` is decompressed.
+
+    Raises:
+        TraceError: It is neither, or a line of it is wrong.
+        OSError: It cannot be read.
+    """
+    path = Path(path)
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        text = data.decode()
+    except (EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise TraceError(path.name, 1, f"this is no log: {error}") from None
+    try:
+        first = json.loads(text.partition("\n")[0])
+    except ValueError:
+        first = None
+    known = set(first) if isinstance(first, dict) else set()
+    if "request" in known:
+        return from_exchanges(text, name=path.name)
+    if "messages" in known:
+        return from_conversations(text, name=path.name)
+    if "kind" in known:
+        return parse_trace(data, path.name)
+    raise TraceError(
+        path.name, 1, 'a trace begins with {"kind": "trace", …}, a log with {"request": …} or {"messages": …}'
+    )
 
 
 def from_exchanges(log: str | Iterable[Mapping[str, Any]], *, name: str = "exchanges", about: str = "") -> Trace:

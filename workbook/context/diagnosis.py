@@ -9,7 +9,7 @@ causes are heuristics over the words at the place, so each comes with what stood
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from workbook.context.causes import Cause, Finding, distinct, findings
 from workbook.context.parts import Part, Rendering, parts, shared
@@ -56,6 +56,10 @@ class Break:
         """The byte and the message, in words."""
         where = "the tool definitions" if self.message is None else f"message {self.message}, {self.role}"
         return f"byte {self.offset:,} ({where})"
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns the break for JSON, with the advice."""
+        return {**asdict(self), "cause": str(self.cause), "also": [*map(str, self.also)], "advice": ADVICE[self.cause]}
 
     def __str__(self) -> str:
         also = f" (then: {', '.join(self.also)})" if self.also else ""

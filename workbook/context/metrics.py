@@ -58,6 +58,10 @@ class Rate:
         """The rate; None where there was nothing to count."""
         return self.part / self.whole if self.whole else None
 
+    def to_dict(self) -> dict[str, object]:
+        """Returns the rate for JSON."""
+        return {"part": self.part, "whole": self.whole, "value": self.value}
+
     def __str__(self) -> str:
         return f"{self.part / self.whole:.1%} ({self.part:,} of {self.whole:,})" if self.whole else "nothing to count"
 

@@ -1,8 +1,8 @@
 """A rendering of a context, cut into its messages: the form in which two of them are compared.
 
 What agents send has many forms. These are read: a request body (`{"messages": …, "tools": …}`, as an object or as
-JSON), a list of messages, JSON lines with a message each (what `AgentContext` renders), ChatML text, and any other
-text, which is then one message.
+JSON), a list of messages (likewise), JSON lines with a message each (what `AgentContext` renders), ChatML text, and any
+other text, which is then one message.
 """
 
 import json
@@ -55,6 +55,10 @@ def parts(rendering: Rendering) -> list[Part]:
         lines = _json_lines(raw)
         if lines:
             return lines
+    if text.startswith("["):
+        messages = _parsed(text)
+        if messages and all(isinstance(one, dict) and "role" in one for one in messages):
+            return parts(messages)
     if text.startswith("<|im_start|>"):
         return _chatml(text, raw)
     return [Part(0, "text", text, raw)] if raw else []

@@ -1,8 +1,8 @@
 """What a profile of an agent's context holds, as tables; `workbook.context.profile_page` draws it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -134,6 +134,31 @@ class Profile:
         """The steps that did not go on from the one before them."""
         return [step for step in self.steps if step.broke is not None]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns all of it for JSON; `python -m workbook.context profile --help` lists the fields."""
+        numbers = self.metrics
+        return {
+            "name": self.name,
+            "hit_rate": numbers.hit_rate.to_dict(),
+            "mean_context": numbers.lengths.mean,
+            "tool_success": numbers.tool_success.to_dict(),
+            "error_recovery": numbers.recovery.to_dict(),
+            "stickiness": numbers.stickiness.to_dict(),
+            "effectiveness": self.effectiveness.to_dict(),
+            "cost": _dollars(self.cost),
+            "prices": None if self.prices is None else f"{self.prices.model}, {self.prices.on}, {self.prices.source}",
+            "steps": [
+                {
+                    **asdict(step),
+                    "broke": None if step.broke is None else step.broke.to_dict(),
+                    "cost": _dollars(step.cost),
+                }
+                for step in self.steps
+            ],
+            "tools": [{"name": tool.name, "seconds": list(tool.seconds), "errors": tool.errors} for tool in self.tools],
+            "files": [{"path": file.path, "uses": file.uses} for file in self.files],
+        }
+
     def summary(self) -> Table:
         """The numbers that matter, one a line."""
         replayed = sum(step.replayed for step in self.steps)
@@ -264,6 +289,10 @@ class Profile:
         from workbook.context.profile_page import fragment
 
         return fragment(self)
+
+
+def _dollars(cost: Cost | None) -> float | None:
+    return None if cost is None else float(cost.total)
 
 
 def _number(value: int | None) -> str:
