@@ -58,10 +58,10 @@ class Moving(Naive):
             super().add_observation(obs, tool)
         else:
             moved = [{"tool": tool, "moved": {"ref": ref, **source.get("source", {})}} for ref in self.show]
-            self._messages += [{"role": "tool", "content": json.dumps(one)} for one in moved]
+            self.messages += [{"role": "tool", "content": json.dumps(one)} for one in moved]
 
     def render(self, _todo: Todo, _now: str) -> list[Message]:
-        return list(self._messages)
+        return list(self.messages)
 
     def retrieve(self, ref: str, _contains: str) -> str:
         self.asked.append(ref)

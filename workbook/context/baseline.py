@@ -22,24 +22,29 @@ class Naive:
     Args:
         system: the system prompt.
         tools: the tool definitions.
+
+    Attributes:
+        system: as it was given.
+        tools: likewise.
+        messages: all after the system prompt.
     """
 
     def __init__(self, system: str, tools: Sequence[Mapping[str, Any]]) -> None:
-        self._system, self._tools = system, tools
-        self._messages: list[Message] = []
+        self.system, self.tools = system, tools
+        self.messages: list[Message] = []
         self._requests = 0
 
     def add_user(self, text: str) -> None:
         """Appends what the user says."""
-        self._messages.append({"role": "user", "content": text})
+        self.messages.append({"role": "user", "content": text})
 
     def add_assistant(self, text: str) -> None:
         """Appends what the model wrote."""
-        self._messages.append({"role": "assistant", "content": text})
+        self.messages.append({"role": "assistant", "content": text})
 
     def add_observation(self, obs: Any, tool: str, **_source: Any) -> None:
         """Appends what a tool returned, in full."""
-        self._messages.append({"role": "tool", "content": f"{tool}: {in_full(obs)}"})
+        self.messages.append({"role": "tool", "content": f"{tool}: {in_full(obs)}"})
 
     def add_error(self, text: str, tool: str) -> None:
         """Appends what went wrong."""
@@ -49,9 +54,9 @@ class Naive:
         """Returns the messages of the next request."""
         rng = random.Random(self._requests)
         self._requests += 1
-        tools = [_shuffled(tool, rng) for tool in rng.sample(list(self._tools), len(self._tools))]
-        opening = "\n".join([f"It is {now}.", self._system, "Tools:", *map(json.dumps, tools)])
-        return [{"role": "system", "content": opening}, *self._messages]
+        tools = [_shuffled(tool, rng) for tool in rng.sample(list(self.tools), len(self.tools))]
+        opening = "\n".join([f"It is {now}.", self.system, "Tools:", *map(json.dumps, tools)])
+        return [{"role": "system", "content": opening}, *self.messages]
 
     def retrieve(self, ref: str, _contains: str) -> str:
         """Finds nothing: all that it has stands in the context.

@@ -1,0 +1,34 @@
+# mistake: retrieves the whole observation
+# killed_by: retrieval-finds-a-little
+
+# %% nbgrader={"grade_id": "store"}
+class Store:
+    """All of it."""
+
+    def __init__(self, write, read):
+        self._write, self._read = write, read
+
+    def put(self, obs):
+        if isinstance(obs, bytes):
+            data = b"b" + obs
+        elif isinstance(obs, str):
+            data = b"t" + obs.encode()
+        else:
+            data = b"j" + canonical(obs).encode()
+        ref = hashlib.sha256(data).hexdigest()[:16]
+        self._write(ref, data)
+        return ref
+
+    def restore(self, ref):
+        data = self._read(ref)
+        if data is None:
+            raise KeyError(ref)
+        kind, content = data[:1], data[1:]
+        if kind == b"b":
+            return content
+        return content.decode() if kind == b"t" else json.loads(content)
+
+    def retrieve(self, ref, contains):
+        obs = self.restore(ref)
+        text = obs if isinstance(obs, str) else json.dumps(obs, indent=1, ensure_ascii=False)
+        return text if contains in text else ""
