@@ -1,0 +1,22 @@
+# mistake: takes the one longest token, as the tokenizer would
+# killed_by: tokens-spell-the-names
+
+# %% nbgrader={"grade_id": "next-tokens"}
+def next_tokens(vocabulary, texts, written):
+    """As a tokenizer does."""
+    ends = [text.encode() for text in texts]
+    tokens = {token for token in vocabulary if token}
+
+    def leads(after):
+        if after.startswith(tuple(ends)):
+            return True
+        begun = any(end.startswith(after) for end in ends)
+        return begun and any(leads(after + token) for token in tokens)
+
+    if written.startswith(tuple(ends)):
+        return None
+    useful = {token for token in tokens if leads(written + token)}
+    if not useful:
+        raise MaskError(f"no token leads on from {written!r}")
+    useful = {max(useful, key=len)}
+    return [number for number, token in enumerate(vocabulary) if token in useful]

@@ -1,0 +1,17 @@
+# mistake: raises only where no prefix fits
+# killed_by: an-empty-set-is-an-error
+
+# %% nbgrader={"grade_id": "actions"}
+def actions(tools, mode, prefixes):
+    """Looks at the set alone."""
+    if mode not in ("auto", "required", "specified"):
+        raise MaskError(f"there is no mode {mode!r}")
+    if isinstance(prefixes, str):
+        raise MaskError("give a list of prefixes")
+    if mode == "specified" and (prefixes is None or len(prefixes) != 1 or not prefixes[0]):
+        raise MaskError("a group is specified by the one prefix of its names")
+    fits = ("",) if prefixes is None else tuple(prefixes)
+    allowed = sorted(name for name in set(tools) if name.startswith(fits))
+    if not allowed:
+        raise MaskError("no tool may be called")
+    return [None, *allowed] if mode == "auto" else allowed
