@@ -50,6 +50,7 @@ import tempfile
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -78,6 +79,7 @@ from workbook.context.trace import Request, Trace, read_trace
 from workbook.context.vllm_cache import VLLMCache
 from workbook.context.vllm_masking import KEY, PROCESSOR, complete
 from workbook.context.workload import draw
+from workbook.serving.progress import loading
 from workbook.skipping import skip_cells_without
 
 rng = random.Random(SEED)
@@ -87,9 +89,13 @@ machine.report()
 # %%
 BLOCK = 32  # tokens in a block of vLLM's cache; the smallest that it takes on a CPU
 resources = contextlib.ExitStack()
-options = {"logits_processors": [PROCESSOR], "block_size": BLOCK, "max_model_len": 4096}
+options: dict[str, Any] = {
+    "logits_processors": [PROCESSOR],
+    "block_size": BLOCK,
+    "max_model_len": 4096,
+}
 try:
-    llm = resources.enter_context(serving.load(engine="vllm", device=DEVICE, **options))
+    llm: Any = resources.enter_context(serving.load(engine="vllm", device=DEVICE, **options))
 except serving.UnavailableError as error:
     skip_cells_without(["llm"], f"vLLM does not run here ({error})")
 
@@ -109,9 +115,9 @@ ROOT = Path(workbook.__file__).parents[1]
 trace = read_trace(ROOT / "data" / "traces" / "repository-agent.jsonl")
 prices = find_prices("claude-sonnet-4-5", on=date(2026, 11, 1))
 profile = profile_trace(trace, prices=prices)
-read = sum(step.input_tokens for step in profile.steps)
-written = sum(step.output_tokens for step in profile.steps if step.output_tokens)
-new = sum(step.input_tokens - (step.reusable_tokens or 0) for step in profile.steps)
+read = sum(step.input_tokens or 0 for step in profile.steps)
+written = sum(step.output_tokens or 0 for step in profile.steps)
+new = read - sum(step.reusable_tokens or 0 for step in profile.steps)
 display(prices)
 Markdown(
     f"In {len(profile.steps)} steps the agent has read {read:,} tokens and written {written:,}: "
@@ -161,7 +167,8 @@ def both(compared, name, prompt, answer_tokens=1, salt=None):
     return list(answer.generated)
 
 
-engine, model, compared = VLLMCache(llm.vllm), PrefixCache(BLOCK), []
+engine, model = VLLMCache(llm.vllm), PrefixCache(BLOCK)
+compared: list[Any] = []
 engine.reset()
 tokenizer = llm.vllm.get_tokenizer()
 prompt = tokenizer.encode("One agent reads what another one wrote. " * 25)
@@ -258,10 +265,11 @@ def counts(reply):
 # %%
 ways = {"time first": time_first, "by template": by_template, "time last": time_last}
 llm.reset_prefix_cache()
-asked = {
-    way: [llm.chat(build(step), max_tokens=1) for step in range(STEPS)]
-    for way, build in ways.items()
-}
+with loading(f"{STEPS * len(ways)} requests to vLLM"):
+    asked = {
+        way: [llm.chat(build(step), max_tokens=1) for step in range(STEPS)]
+        for way, build in ways.items()
+    }
 show.Table(
     ("the time stands", "step", "prompt tokens", "found", "computed", "first token after, ms"),
     [
@@ -510,8 +518,7 @@ ids = [f"{run}/{copy}" for copy in ("Ana", "Ben") for run in trace.runs]
 
 def rendezvous(name):
     """The server that has the highest hash together with the session's name."""
-    digests = {s: hashlib.blake2b(f"{s}/{name}".encode()).digest() for s in range(SERVERS)}
-    return max(digests, key=digests.get)
+    return max(range(SERVERS), key=lambda s: hashlib.blake2b(f"{s}/{name}".encode()).digest())
 
 
 def router(rule, salt):
@@ -548,7 +555,9 @@ ROOM = int(1.3 * 2 * sum(largest.values()) / 16 / SERVERS)  # blocks of 16 token
 def routed(way, blocks):
     """The hit rate over both caches, and how often a session came back to the server it was on."""
     coin, turn = random.Random(SEED), itertools.cycle(range(SERVERS))
-    caches, last, stayed = [PrefixCache(16, blocks) for _ in range(SERVERS)], {}, []
+    caches = [PrefixCache(16, blocks) for _ in range(SERVERS)]
+    last: dict[str, int] = {}
+    stayed: list[bool] = []
     for step in early:
         tokens = replay.tokens(step.messages, step.tools)
         for copy in coin.sample(("Ana", "Ben"), 2):
@@ -618,7 +627,9 @@ script = ["file_list", "mail_send", None, "file_read", "calendar_add", None][: 4
 def walk(remove):
     """State, prompt tokens and those found, at each step of the loop."""
     llm.reset_prefix_cache()
-    states, walked, lines = ToolStates(names, STATES, "look"), [], []
+    states = ToolStates(names, STATES, "look")
+    walked: list[Any] = []
+    lines: list[Any] = []
     for action in script:
         held = states.mask
         kept = [by_name[name] for name in held.allowed] if remove else DEFINITIONS
@@ -636,7 +647,8 @@ def walk(remove):
 
 
 # %%
-removed, masked = walk(remove=True), walk(remove=False)
+with loading("the loop, twice"):
+    removed, masked = walk(remove=True), walk(remove=False)
 show.Table(
     ("step", "state", "removed: prompt", "computed", "masked: prompt", "computed"),
     [
@@ -651,12 +663,12 @@ show.Table(
 walks = {"removed": removed, "masked": masked}
 computed = {how: [size - known for _, size, known in walked] for how, walked in walks.items()}
 sizes_of = {how: sum(size for _, size, _ in walked) for how, walked in walks.items()}
-first, later_on = (
+at_first, later_on = (
     {way: sum(one[part]) for way, one in computed.items()} for part in (slice(1), slice(1, None))
 )
 Markdown(
-    f"The first request is dearer with all tools in it: {first['masked']:,} tokens computed, not "
-    f"{first['removed']:,}. After that {later_on['masked']:,} tokens were computed where tools "
+    f"The first request is dearer with all tools in it: {at_first['masked']:,} tokens computed, "
+    f"not {at_first['removed']:,}. After that {later_on['masked']:,} were computed where tools "
     f"were masked, **{later_on['removed']:,}** where they were removed, although masked prompts "
     f"were {sizes_of['masked'] / sizes_of['removed']:.1f} times as long."
 )
@@ -697,7 +709,8 @@ def under(held, by):
 
 
 mechanisms = ("prefill", "schema", "processor")
-limited = [(held.mode, by, *under(held, by)) for held in shown.values() for by in mechanisms]
+with loading("a reply under each mask"):
+    limited = [(held.mode, by, *under(held, by)) for held in shown.values() for by in mechanisms]
 words_for = {True: "yes", False: "**no**", None: ""}
 show.Table(
     ("mode", "mechanism", "what the model writes", "allowed", "tokens computed"),
@@ -932,10 +945,11 @@ def follow(seed):
 
 
 # %%
-offs = {}
-for seed in range(SEED, SEED + (1 if FAST else 2)):
-    for way, off in follow(seed):
-        offs.setdefault(way, []).append(off)
+offs: dict[str, list[int]] = {}
+with loading("an agent reads its files"):
+    for seed in range(SEED, SEED + (1 if FAST else 2)):
+        for way, off in follow(seed):
+            offs.setdefault(way, []).append(off)
 tally = {
     way: [sum(off == 0 for off in own), sum(off < 0 for off in own), sum(off > 0 for off in own)]
     for way, own in offs.items()
@@ -1007,10 +1021,11 @@ def second_try(seed, keep):
 
 
 tries = range(SEED, SEED + (4 if FAST else 8))
-repeated = {
-    way: sum(len(set(second_try(seed, keep))) == 1 for seed in tries)
-    for way, keep in (("removed", False), ("kept", True))
-}
+with loading("second tries"):
+    repeated = {
+        way: sum(len(set(second_try(seed, keep))) == 1 for seed in tries)
+        for way, keep in (("removed", False), ("kept", True))
+    }
 show.Table(
     ("the error is", "makes the same call again"),
     [(way, f"{count} of {len(tries)}") for way, count in repeated.items()],
@@ -1169,7 +1184,8 @@ def right_among(size):
     return sum(name == sample.name for name, sample in zip(picked, wishes, strict=True))
 
 
-hits = {size: right_among(size) for size in (2, 4, 12, 24)}
+with loading("requests with 2 to 24 tools"):
+    hits = {size: right_among(size) for size in (2, 4, 12, 24)}
 
 # %%
 figure, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
@@ -1231,18 +1247,21 @@ bad = profile_trace(with_a_clock(trace), prices=prices)
 bad.break_table()
 
 # %%
-dearer = float(bad.cost.total / profile.cost.total)
+assert bad.cost is not None
+assert profile.cost is not None
+dearer = bad.cost.total / profile.cost.total
+places = sorted({step.broke.place for step in bad.breaks if step.broke})
 Markdown(
-    f"{len(bad.breaks)} of {len(bad.steps)} steps broke the cache, all of them in message "
-    f"{' and '.join(sorted({str(step.broke.message) for step in bad.breaks}))}. Hit rate "
-    f"{bad.metrics.hit_rate.value:.1%} where it was {profile.metrics.hit_rate.value:.1%}; cost "
-    f"{bad.cost} where it was {profile.cost}: **{dearer:.1f} times as much for a clock**."
+    f"{len(bad.breaks)} of {len(bad.steps)} steps broke the cache, at {' and '.join(places)}. "
+    f"Hit rate {bad.metrics.hit_rate.value:.1%} where it was {profile.metrics.hit_rate.value:.1%}, "
+    f"cost {bad.cost} where it was {profile.cost}: **{dearer:.1f} times as much for a clock**."
 )
 
 # %% [markdown]
 # The whole profile of the agent without the clock: how contexts grow, what each step costs, how
-# long tools take and which files are used. `profile.save("profile.html")` makes a page of it;
-# `workbook.context.convert` reads logs of OpenAI's format, so you can look at your own agent.
+# long tools take and which files are used. For your own agent, `python -m workbook.context profile
+# log.jsonl --page profile.html` makes the same of a log in OpenAI's format
+# ([docs/context.md](../docs/context.md)).
 
 # %%
 profile
@@ -1343,7 +1362,7 @@ check(
         "It has more than one shape.": shapes["drawn by seed and number"] > shapes["one wording"],
         "The profiler names the message with the clock.": len(bad.breaks)
         == len(bad.steps) - len(bad.runs)
-        and all(step.broke.message == 0 for step in bad.breaks),
+        and {step.broke.message for step in bad.breaks if step.broke} == {0},
     }
 )
 
