@@ -5,6 +5,7 @@ import json
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -401,3 +402,41 @@ def test_it_says_what_it_is() -> None:
         AgentContext("", wordings=())
     with pytest.raises(IndexError):
         AgentContext("").line(1)
+
+
+def test_parts_of_a_content_are_the_contexts_own_whatever_they_were() -> None:
+    context = AgentContext("s")
+    part = {"type": "text", "text": "a"}
+    messages: Any = [{"role": "system", "content": "s"}, {"role": "user", "content": (MappingProxyType(part),)}]
+    assert context.sync(messages) == 1
+    context.add_user((part,))  # type: ignore[arg-type]
+    assert context.sync([*messages, messages[1]]) == 0
+    part["text"] = "b"
+    assert context.messages()[1:] == [{"role": "user", "content": [{"type": "text", "text": "a"}]}] * 2
+    assert json.loads(context.line(2)) == context.messages()[2]
+
+
+def test_a_list_of_which_one_is_no_message_appends_none() -> None:
+    context = AgentContext("s")
+    mine = context.messages()
+    for wrong, error in (({"content": "no role"}, TypeError), ({"role": "user", "content": "\ud800"}, ValueError)):
+        with pytest.raises(error):
+            context.sync([*mine, {"role": "user", "content": "a"}, wrong])
+        assert context.messages() == mine
+
+
+def test_breakpoints_are_the_callers_to_change() -> None:
+    context = AgentContext("s")
+    context.breakpoints().clear()
+    assert len(context.breakpoints()) == 1
+    context.add({"role": "user", "content": ["a"]})
+    context.add_breakpoint()
+    assert "cache_control" in str(context.messages(marks=True)[0])
+
+
+@pytest.mark.parametrize("default", [1.0, True])
+def test_a_tool_that_is_equal_in_python_and_not_in_json_is_another(default: object) -> None:
+    for inside in (True, False):
+        context = AgentContext("s", [{"name": "a", "parameters": {"default": 1}}], tools_in_system=inside)
+        with pytest.raises(PrefixBroken):
+            context.restate(tools=[{"name": "a", "parameters": {"default": default}}])

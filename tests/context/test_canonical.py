@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -121,3 +121,23 @@ def test_a_context_has_the_same_bytes_in_each_process(tmp_path: Path) -> None:
         runs.append(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
     assert runs[0]
     assert runs[0] == runs[1] == runs[2]
+
+
+class Loud(str, Enum):  # noqa: UP042  as programs before StrEnum have them
+    RED = "red"
+
+
+def test_what_a_subclass_says_of_itself_is_not_what_it_is() -> None:
+    assert canonical({"a": Loud.RED, Loud.RED: IntEnum("N", "ONE")(1)}) == '{"a":"red","red":1}'
+    assert type(plain(Loud.RED)) is str
+
+
+def test_too_deep_and_too_long_are_refused_as_such() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (deep, 10**5000):
+        with pytest.raises(NotCanonicalError):
+            canonical(value)
+    with pytest.raises(NotCanonicalError, match="nested too deeply"):
+        plain(deep)

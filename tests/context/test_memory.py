@@ -201,3 +201,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_a_member_of_stored_json_is_a_line() -> None:
     assert encode({"b": 2, "a": [1]}) == (b'{\n "a": [\n  1\n ],\n "b": 2\n}', "json")
+
+
+def test_files_of_others_are_not_stored_observations(memory: Memory) -> None:
+    (memory.folder / "notes-of-someone").write_text("x")
+    stored = memory.put("a")
+    assert memory.names() == [stored.name]
+    assert "notes-of-someone" not in memory
+    with pytest.raises(MissingError, match="None is no reference"):
+        memory.read(None)  # type: ignore[arg-type]

@@ -150,3 +150,20 @@ def test_the_definition_admits_what_the_tool_takes() -> None:
         jsonschema.validate({"ref": "a", "page": 1}, schema)
     with pytest.raises(ValueError, match="16 bytes or more"):
         Retrieval(Memory(Path(tempfile.mkdtemp())), limit=3)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200), st.integers(16, 40))
+def test_lines_of_bytes_joined_are_what_was_stored(data: bytes, limit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tool = Retrieval(Memory(Path(folder)), limit)
+        name = tool.memory.put(data).name
+        for number, line in enumerate(split_lines(data), 1):
+            piece = tool.lines_of(name, number, number)
+            shown = piece["text"].encode() if "text" in piece else base64.b64decode(piece["base64"])
+            assert shown == (line if piece["lines"] == [number, number] else line[: len(shown)])
+
+
+@pytest.mark.parametrize("arguments", [[], None, "ref", {"ref": "0" * 16, "\ud800": 1}])
+def test_no_call_however_wrong_raises(tool: Retrieval, arguments: Any) -> None:
+    assert set(json.loads(tool.run(arguments))) == {"error"}

@@ -137,17 +137,15 @@ class AgentContext:
 
     def add_user(self, text: str) -> int:
         """Appends what the user says; returns the message's number."""
-        return self._append({"role": "user", "content": text})
+        return self.add({"role": "user", "content": text})
 
     def add_assistant(self, text: str) -> int:
         """Appends what the model wrote, as it wrote it; returns the message's number."""
-        return self._append({"role": "assistant", "content": text})
+        return self.add({"role": "assistant", "content": text})
 
     def add(self, message: Mapping[str, Any]) -> int:
         """Appends any message of a chat API, with its keys sorted; returns its number."""
-        if not isinstance(message.get("role"), str):
-            raise TypeError(f'a message has a "role", and this one has the keys {", ".join(map(str, message))}')
-        return self._append(plain(message, "the message"))
+        return self._append(_checked(message))
 
     def add_observation(
         self,
@@ -217,13 +215,15 @@ class AgentContext:
 
         Raises:
             PrefixBroken: What has been rendered is not the beginning of it.
+            NotCanonicalError, TypeError: One of the new ones is no message. None of them is appended.
         """
         mine = len(self._messages)
         if any(not _same(old, new) for old, new in zip(self._messages, messages, strict=False)) or len(messages) < mine:
             self._broken(self._messages, [plain(message, "a message") for message in messages])
-        for message in messages[mine:]:
-            self.add(message)
-        return len(messages) - mine
+        new = [_checked(message) for message in messages[mine:]]
+        for message in new:
+            self._append(message)
+        return len(new)
 
     def restate(self, system: str | None = None, tools: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Checks that a system prompt and tools made anew, as many loops make them, are those of the context.
@@ -244,7 +244,7 @@ class AgentContext:
         if self._tools_in_system:
             before = {"messages": [{"role": "system", "content": opening(self._system, self._tools)}]}
             after = {"messages": [{"role": "system", "content": opening(after["messages"][0]["content"], named)}]}
-        if before != after:
+        if self._system != (self._system if system is None else system) or self._tools != named:
             self._broken(before, after)
 
     # The tail, and what is allowed now: neither touches what was rendered
@@ -327,7 +327,7 @@ class AgentContext:
     def breakpoints(self, most: int = MAX_MARKS) -> list[Breakpoint]:
         """Returns the first breakpoint, which all sessions share, and the last ones, `most` in all."""
         points = self._breakpoints
-        return points if len(points) <= most else [points[0], *points[len(points) - most + 1 :]]
+        return points[:1] + points[max(len(points) - most + 1, 1) :]
 
     @property
     def tail(self) -> dict[str, Any] | None:
@@ -389,17 +389,25 @@ def _line(message: Mapping[str, Any]) -> bytes:
     return canonical(message).encode() + b"\n"
 
 
+def _checked(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a message that shares nothing with what was given."""
+    if not isinstance(message.get("role"), str):
+        raise TypeError(f'a message has a "role", and this one has the keys {", ".join(map(str, message))}')
+    copy: dict[str, Any] = plain(message, "the message")
+    return copy
+
+
 def _same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Says whether a message is the one that was rendered; the types of numbers count, the order of keys does not."""
-    if old != new:
-        return False
-    return all(isinstance(value, str) for value in old.values()) or _line(old) == _line(new)
+    if old == new and all(isinstance(value, str) for value in old.values()):
+        return True
+    return _line(old) == _line(new)
 
 
 def _marked(message: Mapping[str, Any]) -> dict[str, Any]:
     copy: dict[str, Any] = thaw(message)
     if isinstance(copy.get("content"), str):
         copy["content"] = [{"type": "text", "text": copy["content"]}]
-    if isinstance(copy.get("content"), list) and copy["content"]:
+    if isinstance(copy.get("content"), list) and copy["content"] and isinstance(copy["content"][-1], dict):
         copy["content"][-1]["cache_control"] = {"type": "ephemeral"}
     return copy

@@ -15,6 +15,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_TOO_DEEP = "the value is nested too deeply, or contains itself"
+
 
 class NotCanonicalError(ValueError):
     """A value has no JSON of which the bytes are always the same; the message says where and why."""
@@ -33,8 +35,12 @@ def canonical(value: Any, *, indent: int | None = None) -> str:
     separators = (",", ":") if indent is None else (",", ": ")
     try:
         return json.dumps(plain(value), separators=separators, ensure_ascii=False, allow_nan=False, indent=indent)
+    except NotCanonicalError:
+        raise
     except RecursionError:
-        raise NotCanonicalError("the value is nested too deeply, or contains itself") from None
+        raise NotCanonicalError(_TOO_DEEP) from None
+    except ValueError as error:  # a whole number of more digits than Python writes
+        raise NotCanonicalError(f"the value holds a number that cannot be written: {error}") from None
 
 
 def plain(value: Any, path: str = "the value") -> Any:
@@ -43,22 +49,31 @@ def plain(value: Any, path: str = "the value") -> Any:
     Raises:
         NotCanonicalError: Something in it has no JSON, or none that is always the same.
     """
-    if value is None or isinstance(value, bool | int):
+    try:
+        return _plain(value, path)
+    except RecursionError:
+        raise NotCanonicalError(_TOO_DEEP) from None
+
+
+def _plain(value: Any, path: str) -> Any:
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, str):
         return utf8(value, path)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise NotCanonicalError(f"{path} is {value}, which JSON does not have: write null or a text")
-        return value
+        return float(value)
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise NotCanonicalError(f"{path} has the key {key!r}: keys must be text")
             utf8(key, f"a key of {path}")
-        return {key: plain(value[key], f"{path}[{key!r}]") for key in sorted(value)}
+        return {str.__str__(key): _plain(value[key], f"{path}[{key!r}]") for key in sorted(value)}
     if isinstance(value, list | tuple):
-        return [plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, set | frozenset):
         raise NotCanonicalError(f"{path} is a set, whose order differs between processes: give a sorted list")
     raise NotCanonicalError(f"{path} is of the type {type(value).__name__}, which JSON does not have")
@@ -75,4 +90,4 @@ def utf8(text: str, path: str = "the text") -> str:
             text.encode()
         except UnicodeEncodeError as error:
             raise NotCanonicalError(f"{path} holds half of a surrogate pair at character {error.start}") from None
-    return str(text)
+    return str.__str__(text)  # what a subclass says of itself, as an Enum does, is another text

@@ -139,7 +139,7 @@ class Memory:
             CorruptedError: The file does not hold what was stored.
             MemoryFailure: It cannot be read.
         """
-        if len(name) != NAME_LENGTH or set(name) - set("0123456789abcdef"):
+        if not _is_name(name):
             raise MissingError(f"{name!r} is no reference: one has {NAME_LENGTH} hex digits")
         path = self.folder / name
         try:
@@ -157,10 +157,10 @@ class Memory:
 
     def names(self) -> list[str]:
         """Returns the names of all that is stored, sorted."""
-        return sorted(path.name for path in self.folder.iterdir() if len(path.name) == NAME_LENGTH)
+        return sorted(path.name for path in self.folder.iterdir() if _is_name(path.name))
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and len(name) == NAME_LENGTH and (self.folder / name).is_file()
+        return _is_name(name) and (self.folder / str(name)).is_file()
 
     def __repr__(self) -> str:
         return f"<memory of {len(self.names())} observations in {self.folder}>"
@@ -196,6 +196,10 @@ class Memory:
                     path.unlink()
             except OSError:  # another process was faster, or it is not ours to remove
                 continue
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and len(name) == NAME_LENGTH and not set(name) - set("0123456789abcdef")
 
 
 class _Unfinished:

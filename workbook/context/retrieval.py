@@ -60,7 +60,8 @@ class Retrieval:
         try:
             return canonical(self._answer(arguments))
         except (MemoryFailure, ValueError, TypeError) as error:
-            return canonical({"error": str(error)})
+            # A model may write half of a surrogate pair, and read of it here.
+            return canonical({"error": str(error).encode(errors="backslashreplace").decode()})
 
     def bytes_of(self, ref: str, start: int = 0, end: int | None = None) -> dict[str, Any]:
         """Returns bytes `start` to `end` (not included), at most `limit` of them.
@@ -148,6 +149,8 @@ class Retrieval:
         return data
 
     def _answer(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(arguments, Mapping):
+            raise TypeError(f"the arguments must be an object, not {type(arguments).__name__}")
         unknown = set(arguments) - set(RETRIEVE["parameters"]["properties"])
         if unknown:
             raise ValueError(f"memory_retrieve has no {', '.join(sorted(unknown))}")
@@ -178,10 +181,11 @@ class Retrieval:
 
 def _whole_characters(data: bytes, start: int, end: int) -> int:
     """Moves `end` back where it would cut a UTF-8 character in two, if anything is left then."""
-    cut = end
-    while cut > max(start, end - 3) and cut < len(data) and data[cut] & 0xC0 == 0x80:
-        cut -= 1
-    return cut if cut > start else end
+    for place in range(end - 1, max(start, end - 4), -1):
+        if data[place] & 0xC0 != 0x80:
+            size = 1 if data[place] < 0xC0 else 2 if data[place] < 0xE0 else 3 if data[place] < 0xF0 else 4
+            return place if place + size > end and end < len(data) else end
+    return end
 
 
 def _around(line: bytes, place: int, length: int, most: int) -> tuple[bytes, int]:
