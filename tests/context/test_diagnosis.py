@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbook.context.causes import Cause
+from workbook.context.causes import Cause, findings
 from workbook.context.diagnosis import PrefixBroken, check, diagnose, diagnose_all
 from workbook.context.parts import Rendering, parts, shared
 
@@ -288,3 +288,33 @@ def test_hostile_text_takes_no_time() -> None:
         found = diagnose(text, text[:place] + "?" + text[place + 1 :])
         assert found is not None
         assert found.offset == place
+
+
+def test_of_many_differences_some_are_enough() -> None:
+    one, other = ("\n".join(f"line {number} value {number + add}" for number in range(20_000)) for add in (0, 1))
+    assert len(findings(one, other)) < 300
+    # A long word is read once, and not once for each of its characters.
+    blob = "A" * 200_000
+    (found,) = findings(f"{blob} n 1 z", f"{blob} n 2 z")
+    assert (found.was, found.now) == ("1", "2")
+
+
+@pytest.mark.parametrize("depth", [400, 900])
+def test_json_that_is_nested_too_deeply_is_text(depth: int) -> None:
+    for form in ("{}", '{{"messages":[{{"role":"user","content":{}}}]}}'):
+        one, other = (form.format("[" * depth + number + "]" * depth) for number in "12")
+        found = diagnose(one, other)
+        assert found is not None
+        assert (found.was, found.now) == ("1", "2")
+
+
+@pytest.mark.parametrize("text", ['{"messages":["a"]}', '{"messages":[null]}', "<|im_start|>", "<|im_start|>user"])
+def test_what_only_begins_like_a_rendering_is_text(text: str) -> None:
+    (part,) = parts(text)
+    assert (part.role, part.text) == ("text", text)
+
+
+def test_true_in_the_place_of_one_is_no_other_format() -> None:
+    found = diagnose('{"a":1}', '{"a":true}')
+    assert found is not None
+    assert found.cause is Cause.EDITED

@@ -49,6 +49,9 @@ _BY_KIND = {
 _TOOL_KEYS = {"parameters", "description", "input_schema", "inputSchema"}
 _MAX_OPENERS = 200
 _MAX_ITEMS = 10_000
+# In one text: what comes later would add nothing to what these say, and each takes time.
+_MAX_FOUND = 200
+_MAX_READ = 4 * _MAX_ITEMS
 _Step = tuple[int, int, list[Finding]]
 """How far a difference reaches in either text, and what it is."""
 
@@ -58,7 +61,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def findings(before: str, after: str, key: str = "") -> list[Finding]:
-    """Returns each difference between two texts, first one first; nothing where they are equal.
+    """Returns the differences between two texts, first one first, the first 200 or so; nothing where they are equal.
 
     Args:
         before: the text as it was sent.
@@ -66,10 +69,15 @@ def findings(before: str, after: str, key: str = "") -> list[Finding]:
         key: the key under which both stand, where they are values of a JSON object.
     """
     found: list[Finding] = []
-    while before != after:
+    effort = _Effort()
+    while before != after and len(found) < _MAX_FOUND:
         at = shared(before, after)
-        step = _json(before, after, at) or _removed_tools(before, after, at) or _unicode(before, after, at)
-        step = step or _order(before, after, at) or _white_space(before, after, at) or _word(before, after, at, key)
+        try:
+            step = _json(before, after, at) or _removed_tools(before, after, at)
+        except RecursionError:  # nested too deeply: compared as text
+            step = None
+        step = step or _unicode(before, after, at) or _order(before, after, at, effort)
+        step = step or _white_space(before, after, at) or _word(before, after, at, key)
         if step is None:
             found.append(_edited(before[at:], after[at:]))
             break
@@ -87,7 +95,10 @@ def parse(text: str) -> Any:
 
 
 def _edited(before: str, after: str) -> Finding:
-    old, new = _tools_among(before), _tools_among(after)
+    try:
+        old, new = _tools_among(before), _tools_among(after)
+    except RecursionError:
+        old, new = {}, {}
     if set(old) != set(new):
         return _tool_findings(old, new)[0]
     if not after:
@@ -152,7 +163,7 @@ def _values(old: Any, new: Any, key: str) -> list[Finding]:
     if type(old) is type(new) and old == new:
         return []
     was, now = json.dumps(old), json.dumps(new)
-    if isinstance(old, int | float) and isinstance(new, int | float) and not isinstance(old, bool):
+    if isinstance(old, int | float) and isinstance(new, int | float) and bool not in (type(old), type(new)):
         return [] if old == new else findings(was, now, key)
     return [Finding(Cause.EDITED, f"the value of {key!r} is another", was, now)]
 
@@ -276,6 +287,13 @@ def _past_space(text: str, at: int) -> int:
 # Text
 
 
+@dataclass
+class _Effort:
+    """How many words and lines may still be read in search of an order that has changed."""
+
+    left: int = _MAX_READ
+
+
 def _unicode(before: str, after: str, at: int) -> _Step | None:
     """One text in two Unicode forms."""
     start = at - 1 if at and not before[at - 1].isspace() else at
@@ -288,29 +306,38 @@ def _unicode(before: str, after: str, at: int) -> _Step | None:
     return None
 
 
-def _order(before: str, after: str, at: int) -> _Step | None:
+def _order(before: str, after: str, at: int, effort: _Effort) -> _Step | None:
     """The same lines, or the same words, in another order: a set, a dict's `repr`, a folder's listing."""
     line = before.rfind("\n", 0, at) + 1
     # What has moved lies before the place from which on both are equal to their ends: the rest need not be read.
     same = shared(before[at:][::-1], after[at:][::-1])
     ends = len(before) - same, len(after) - same
-    return _permuted(re.compile(r"[^\n]+").finditer, before, after, line, ends, "lines") or _permuted(
-        re.compile(r"[^\s,;{}()\[\]<>|]+").finditer, before, after, _item_start(before, at), ends, "items"
+    lines, items = re.compile(r"[^\n]+").finditer, re.compile(r"[^\s,;{}()\[\]<>|]+").finditer
+    return _permuted(lines, before, after, line, ends, "lines", effort) or _permuted(
+        items, before, after, _item_start(before, at), ends, "items", effort
     )
 
 
 def _item_start(text: str, at: int) -> int:
-    match = re.compile(r"[^\s,;{}()\[\]<>|]*\Z").search(text[:at])
-    return match.start() if match else at
+    while at and text[at - 1] not in ",;{}()[]<>|" and not text[at - 1].isspace():
+        at -= 1
+    return at
 
 
 def _permuted(
-    cut: Callable[..., Any], before: str, after: str, start: int, ends: tuple[int, int], what: str
+    cut: Callable[..., Any],
+    before: str,
+    after: str,
+    start: int,
+    ends: tuple[int, int],
+    what: str,
+    effort: _Effort,
 ) -> _Step | None:
     balance: Counter[str] = Counter()
     old: list[str] = []
     new: list[str] = []
-    for _, a, b in zip(range(_MAX_ITEMS), cut(before, start), cut(after, start), strict=False):
+    for _, a, b in zip(range(min(_MAX_ITEMS, effort.left)), cut(before, start), cut(after, start), strict=False):
+        effort.left -= 1
         if a.start() >= ends[0] and b.start() >= ends[1]:
             return None
         for word, change in ((a[0], 1), (b[0], -1)):

@@ -50,7 +50,8 @@ def parts(rendering: Rendering) -> list[Part]:
     raw = rendering.encode(errors="surrogatepass") if isinstance(rendering, str) else rendering
     if text.startswith("{"):
         body = _parsed(text)
-        if isinstance(body, dict) and isinstance(body.get("messages"), list):
+        messages = body.get("messages") if isinstance(body, dict) else None
+        if isinstance(messages, list) and all(isinstance(one, dict) for one in messages):
             return _body(body)
         lines = _json_lines(raw)
         if lines:
@@ -111,6 +112,8 @@ def _json_lines(raw: bytes) -> list[Part]:
 
 def _chatml(text: str, raw: bytes) -> list[Part]:
     matches = list(_CHATML.finditer(text))
+    if not matches:  # cut in the line of the first role
+        return [Part(0, "text", text, raw)]
     ends = [match.start() for match in matches[1:]] + [len(text)]
     pieces = [text[match.start() : end] for match, end in zip(matches, ends, strict=True)]
     encoded = [piece.encode(errors="surrogatepass") for piece in pieces]
