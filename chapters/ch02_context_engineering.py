@@ -215,7 +215,7 @@ TEMPLATE = "You are the agent of a small office. It is {{current_time}}. Reply w
 TOOLS = sorted_tools(DEFINITIONS)
 names = [sample.name for sample in SAMPLES]
 by_name = {definition["name"]: definition for definition in DEFINITIONS}
-STEPS = 3 if FAST else 4
+STEPS = 3
 
 
 def time_of(step):
@@ -285,10 +285,8 @@ def draw_first_tokens(asked):
     """Tokens computed and the wait for the first token, step by step."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8), layout="constrained")
     for place, (way, replies) in enumerate(asked.items()):
-        at, paint = (
-            np.arange(1, STEPS + 1) + 0.27 * (place - 1),
-            ("#dc2626", "#f59e0b", "#3b82f6")[place],
-        )
+        at = np.arange(1, STEPS + 1) + 0.27 * (place - 1)
+        paint = ("#dc2626", "#f59e0b", "#3b82f6")[place]
         computed = [one.prompt_tokens - one.cached_tokens for one in replies]
         left.bar(at, computed, 0.25, color=paint, label=way)
         right.bar(at, [one.seconds for one in replies], 0.25, color=paint)
@@ -482,16 +480,17 @@ for name, task in (("Ana", "Find the late reports."), ("Ben", "Cancel what is on
     context.add_breakpoint()
     sessions[name] = context
 points = {name: context.breakpoints() for name, context in sessions.items()}
-marked = [sum("cache_control" in str(m) for m in c.messages(marks=True)) for c in sessions.values()]
 show.Table(
     ("session", "messages before", "bytes before", "SHA-256 of them"),
     [(name, p.messages, f"{p.size:,}", p.digest[:12]) for name, own in points.items() for p in own],
 )
 
 # %% [markdown]
-# The first mark has the same digest in both, so one writes what the other reads.
+# The first mark has the same digest in both, so one writes what the other reads. This is how a mark
+# goes out, on the last message before it; and what it is worth:
 
 # %%
+print(sessions["Ana"].messages(marks=True)[1])
 paid = prices.rates()
 reads = (paid.written - paid.uncached) / (paid.uncached - paid.cached)
 Markdown(
@@ -593,8 +592,8 @@ show.Table(
 # *Question: in this state the agent may only use files. Take the other tools out?*
 #
 # Tools stand at the very beginning, so whoever takes one out changes the prefix. Instead all
-# definitions stay, and the *reply* is limited. A small state machine: look at files, then do
-# something anywhere, then say what was done.
+# definitions stay, and the *reply* is limited. A small state machine: look at files; then write a
+# mail or change the calendar; then call anything, or say what was done.
 
 # %%
 STATES = {
@@ -683,8 +682,8 @@ Markdown(
 #
 # *Question: how is a reply limited without touching the prompt?*
 #
-# - **Prefill**: the beginning of the reply is written for the model. Costs nothing, works with each
-#   API that lets you do so, and can say only what has one beginning.
+# - **Prefill**: the beginning of the reply is written for the model. Costs the few tokens that it
+#   writes, works with each API that lets you do so, and can say only what has one beginning.
 # - **Schema**: structured outputs; the grammar is compiled from a JSON schema.
 # - **Processor**: a logits processor that lets through only tokens that lead on to an allowed
 #   beginning.
@@ -753,8 +752,8 @@ Markdown(
 #
 # ## 4. Third principle: the file system is the context
 #
-# *Question: an observation has 20,000 bytes. It will be read again at each step from now on. Must
-# it?*
+# *Question: an observation has many thousand bytes. It will be read again at each step from now
+# on. Must it?*
 #
 # Put it into a file, and keep a **reference**: where it came from, what it is called, the fields
 # worth keeping in sight. Files are named by their content. The model has a tool that gives back any
@@ -836,9 +835,10 @@ worse = ", ".join(
     for name, one in shorter.items()
 )
 Markdown(
-    f"*{len(plain.steps)} requests or more, blocks of {plain.block_size} tokens, a cache without "
-    f"end, ${declared.uncached} a million tokens read, ${declared.cached} from the cache, "
-    f"${declared.output} written.* Against append-only, {worse}. Offloading shortens it by "
+    f"*{len(plain.steps)} requests, and {len(moved_out.steps)} where moved results are asked for; "
+    f"blocks of {plain.block_size} tokens, a cache without end; for a million tokens "
+    f"${declared.uncached} to compute, ${declared.cached} from the cache, ${declared.output} to "
+    f"write.* Against append-only, {worse}. Offloading shortens it by "
     f"{1 - moved_out.mean_context / plain.mean_context:.0%} and costs "
     f"{moved_out.dollars / plain.dollars:.2f} times as much, with the same facts."
 )
@@ -867,7 +867,7 @@ low, high = panels[0].get_ylim()
 panels[0].set_ylim(low, 4 * high)
 for axes in panels:
     axes.spines[["top", "right"]].set_visible(False)
-figure.suptitle("One workload, four ways to keep its context (by the model)", fontsize=11)
+figure.suptitle("Naive and engineered: one workload, four ways to keep its context", fontsize=11)
 plt.show()
 
 # %%
@@ -893,8 +893,8 @@ Markdown(
 #
 # What it costs is certain. The list stands in the tail, behind all that is cached, and is written
 # anew at each step without touching a byte before it. What it does we measure: an agent is to read
-# ten files in an order that is given once, at the beginning; after each file we ask for the next
-# call, among these ten, with the list said in four ways.
+# files in an order that is given once, at the beginning; after each file we ask for the next call,
+# among these files, with the list said in four ways.
 
 # %%
 ITEMS = ("plan", "notes", "budget", "letter", "report", "agenda", "survey", "invoice", "ticket")
@@ -986,14 +986,15 @@ for step in range(4):
     sent = planned.render()
     end = at_the_end.run(sent.data)
     listed = planned.tail["content"]
-    system = {"role": "system", "content": opening(f"{SYSTEM}\n{listed}", TOOLS)}
-    front = in_front.run(
-        "".join(canonical(m) for m in [system, *office(step).messages()[1:]]).encode()
-    )
-    tails.append(
-        (step + 1, len(sent.prefix), len(sent.tail), end.cached_tokens, front.cached_tokens)
-    )
-show.Table(("step", "bytes before the list", "of the list", "found", "found, list in front"), tails)
+    opened = {"role": "system", "content": opening(f"{SYSTEM}\n{listed}", TOOLS)}
+    lines = [canonical(message) for message in (opened, *office(step).messages()[1:])]
+    front = in_front.run("".join(lines).encode())
+    known = end.cached_tokens, front.cached_tokens
+    tails.append((step + 1, len(sent.prefix), len(sent.tail), *known))
+show.Table(
+    ("step", "bytes before the list", "of the list", "found", "found, list in front"),
+    [(step, *map("{:,}".format, counted)) for step, *counted in tails],
+)
 
 # %% [markdown]
 # ### Errors stay
@@ -1020,7 +1021,7 @@ def second_try(seed, keep):
     return before, pick(view, sorted(files))
 
 
-tries = range(SEED, SEED + (4 if FAST else 8))
+tries = range(SEED, SEED + (4 if FAST else 6))
 with loading("second tries"):
     repeated = {
         way: sum(len(set(second_try(seed, keep))) == 1 for seed in tries)
@@ -1226,11 +1227,8 @@ Markdown(
 # %%
 def with_a_clock(trace):
     """The same trace, but for the time in each system prompt; a request comes every 17 seconds."""
-    steps, clock, records = (
-        {step.request.id: step for step in trace.steps()},
-        datetime(2026, 11, 27, 9),
-        [],
-    )
+    steps = {step.request.id: step for step in trace.steps()}
+    clock, records = datetime(2026, 11, 27, 9), []
     for record in trace.records:
         if not isinstance(record, Request):
             records.append(record)
@@ -1269,8 +1267,7 @@ profile
 # %% [markdown]
 # Where it stops holding: where an engine reports no usage, tokens and hits are a replay's, as here,
 # and say what a cache *would* have found.
-
-# %% [markdown]
+#
 # ## Try it yourself
 #
 # The cache: what do you find if the second request leaves out the first word, or repeats the first
