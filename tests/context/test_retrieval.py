@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.context.test_canonical import TEXT
@@ -154,6 +154,7 @@ def test_the_definition_admits_what_the_tool_takes() -> None:
 
 @settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(16, 40))
+@example(b"a\n\x80\x80b", 16)  # what follows the first line is no rest of a character
 def test_lines_of_bytes_joined_are_what_was_stored(data: bytes, limit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tool = Retrieval(Memory(Path(folder)), limit)

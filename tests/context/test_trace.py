@@ -1,10 +1,12 @@
 """Traces: what is written is read again, what is wrong is told by line, and a killed recorder leaves what it wrote."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbook.context.recorder import Recorder
-from workbook.context.trace import Trace, TraceError, Usage, encode, parse_trace, read_trace, write_trace
+from workbook.context.trace import Run, Trace, TraceError, Usage, encode, parse_trace, read_trace, write_trace
 from workbook.serving import Reply
 
 ROOT = Path(__file__).parents[2]
@@ -212,3 +214,51 @@ def test_the_lines_are_plain_json(tmp_path: Path) -> None:
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert kinds[:5] == ["trace", "run", "run", "request", "response"]
     assert b'"format":"workbook-trace/1"' in encode(trace.header)
+
+
+def test_definitions_that_an_agent_changes_in_place_are_seen(tmp_path: Path) -> None:
+    tools: list[dict[str, Any]] = [{"function": {"name": "x", "description": "at 10:01"}}]
+    with Recorder(tmp_path / "t.jsonl", name="n", about="a") as recorder:
+        run = recorder.run("task")
+        run.request([TASK], tools=tools)
+        tools[0]["function"]["description"] = "at 10:02"
+        run.request([TASK], tools=tools)
+    first, second = read_trace(tmp_path / "t.jsonl").steps()
+    assert first.tools != second.tools
+
+
+def test_a_full_disk_leaves_whole_lines_and_what_comes_later_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Recorder(tmp_path / "t.jsonl", name="n", about="a") as recorder:
+        write = os.write
+
+        def full(file: int, data: bytes) -> int:
+            if len(data) < 20:
+                raise OSError(errno.ENOSPC, "no space")
+            return write(file, data[:20])
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="no space"):
+            recorder.run("lost")
+        monkeypatch.setattr(os, "write", write)
+        recorder.run("kept")
+    trace = read_trace(tmp_path / "t.jsonl")
+    assert [record.task for record in trace.records if isinstance(record, Run)] == ["kept"]
+    assert trace.cut is None
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:40], lambda data: data[:40] + b"x" * 40, lambda _: b"{}"])
+def test_a_damaged_compressed_file_is_told(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    write_trace(tmp_path / "t.jsonl.gz", recorded(tmp_path / "t.jsonl"))
+    (tmp_path / "t.jsonl.gz").write_bytes(damage((tmp_path / "t.jsonl.gz").read_bytes()))
+    with pytest.raises(TraceError, match="compressed file is damaged"):
+        read_trace(tmp_path / "t.jsonl.gz")
+
+
+def test_bytes_that_are_no_text_are_told_with_their_line() -> None:
+    with pytest.raises(TraceError, match="line 2"):
+        parse_trace(HEADER + b'{"kind":"run","run":"\xff","time":0}\n')
+    deep = b'{"kind":"tool","run":"r","id":"t","name":"x","time":0,"seconds":0,"arguments":{"a":' + b"[" * 100_000
+    with pytest.raises(TraceError, match="line 3"):
+        parse_trace(HEADER + RUN + deep + b"\n")

@@ -11,6 +11,7 @@ writing, and `read_trace` takes what is left. (A machine that loses its power ma
 line waits for the disk.)
 """
 
+import contextlib
 import copy
 import datetime
 import itertools
@@ -65,6 +66,7 @@ class Recorder:
         self._clock, self._durable = clock, durable
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        self._size = 0
         self._numbers = itertools.count(1)
         self._start = clock()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -82,9 +84,17 @@ class Recorder:
 
     def _write(self, record: Header | Record) -> None:
         line = encode(record)
+        size = len(line)
         with self._lock:
-            while line:
-                line = line[os.write(self._file, line) :]
+            try:
+                while line:
+                    line = line[os.write(self._file, line) :]
+            except BaseException:
+                # A full disk takes a part of a line, and the next record would stand behind it.
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file, self._size)
+                raise
+            self._size += size
             if self._durable:
                 os.fsync(self._file)
 
@@ -127,8 +137,8 @@ class RunRecorder:
     ) -> str:
         """Records that a context is sent, and returns the request's id."""
         keep = common(self._messages, messages)
-        definitions = [dict(tool) for tool in tools]
         # What the agent changes afterwards must not change what its next context is compared with.
+        definitions = [copy.deepcopy(dict(tool)) for tool in tools]
         new = [copy.deepcopy(dict(message)) for message in messages[keep:]]
         name = f"{self.name}/{next(self._requests)}"
         self._recorder._write(

@@ -17,6 +17,7 @@ whatever else is wrong raises `TraceError` with the number of the line.
 """
 
 import gzip
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -322,12 +323,26 @@ def read_trace(path: Path) -> Trace:
     """Reads a trace; a name that ends in `.gz` is decompressed.
 
     Raises:
-        TraceError: A line is no record, or does not fit those before it. A last line that was cut is no error.
+        TraceError: A line is no record, or does not fit those before it; or a compressed file is damaged. A last line
+            that was cut is no error.
         OSError: The file cannot be read.
     """
+    return parse_trace(read_bytes(path), Path(path).name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns what a file holds, decompressed where its name ends in `.gz`.
+
+    Raises:
+        TraceError: It was compressed, and is damaged or cut.
+        OSError: It cannot be read.
+    """
     path = Path(path)
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    return parse_trace(data, path.name)
+    data = path.read_bytes()
+    try:
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise TraceError(path.name, 1, f"the compressed file is damaged: {error}") from None
 
 
 def parse_trace(data: bytes, name: str = "trace") -> Trace:
@@ -343,7 +358,7 @@ def parse_trace(data: bytes, name: str = "trace") -> Trace:
     header = _decode(_HEADER, lines[0], name, 1)
     assembler, records = Assembler(), list[Record]()
     for number, line in enumerate(lines[1:], 2):
-        record = _decode(_RECORD, line, name, number)
+        record = decode(line, name, number)
         try:
             assembler.add(record)
         except ValueError as error:
@@ -381,9 +396,19 @@ _HEADER = msgspec.json.Decoder(Header)
 _RECORD = msgspec.json.Decoder(Record)
 
 
+def decode(line: bytes, name: str, number: int) -> Record:
+    """Returns the record that a line holds.
+
+    Raises:
+        TraceError: It holds none; `name` and `number` say where it stands.
+    """
+    record: Record = _decode(_RECORD, line, name, number)
+    return record
+
+
 def _decode(decoder: msgspec.json.Decoder[Any], line: bytes, name: str, number: int) -> Any:
     try:
         return decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = line[:60].decode(errors="replace")
         raise TraceError(name, number, f"{error}: {shown!r}" if line.strip() else "the line is empty") from None
