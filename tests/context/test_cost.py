@@ -48,7 +48,8 @@ def test_prices_say_of_when_and_from_where_they_are() -> None:
         ("claude-sonet-4-5", None, "'claude-sonet-4-5'; similar: claude-sonnet-4-5"),
         ("gtp-5", "openai", "'gtp-5' of openai; similar: gpt-5"),
         ("gpt-5", "opnai", "similar: openai"),
-        ("whisper-1", None, "no price a token for whisper-1"),
+        ("whisper-1", None, "no price by the token alone for whisper-1"),
+        ("sonar", "perplexity", "no price by the token alone for sonar"),
     ],
 )
 def test_unknown_models_are_refused_with_suggestions(model: str, provider: str | None, what: str) -> None:

@@ -11,7 +11,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from workbook.context import events as names
 from workbook.context.events import Event, to_events
 from workbook.context.metrics import EventError, Rate, measure, measure_runs
-from workbook.context.trace import End, File, Request, Response, Run, Tool, Usage, read_trace
+from workbook.context.trace import End, File, Record, Request, Response, Run, Tool, Usage, read_trace
 
 TRACE = Path(__file__).parents[2] / "data" / "traces" / "repository-agent.jsonl"
 
@@ -179,3 +179,29 @@ def test_the_recorded_trace_is_measured() -> None:
     assert found.tool_success.value is not None
     assert 0.8 < found.tool_success.value < 1
     assert found.recovery.whole > 5
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), True])
+def test_a_time_that_orders_nothing_is_an_error(time: float) -> None:
+    with pytest.raises(EventError, match=r"event 0: workbook\.time is"):
+        measure([chat("a", time)])
+
+
+def test_null_is_absent() -> None:
+    nothing = {names.RETRY_OF: None, names.ERROR: None, names.SERVER: None, names.INPUT_TOKENS: None}
+    numbers = measure([{**chat("a", 0), **nothing}, {**chat("b", 1), **nothing}])
+    assert (numbers.requests, numbers.failed, numbers.without_usage) == (2, 0, 2)
+    assert numbers.stickiness.whole == 0
+
+
+def test_an_id_is_one_events_among_those_of_its_operation() -> None:
+    """A trace may call a run, a request of it and a tool's execution by one name."""
+    records: list[Record] = [
+        Run(run="1", time=0),
+        Request(run="1", id="1", time=0, messages=[]),
+        Response(request="1", time=1, seconds=1),
+        Tool(run="1", id="1", name="x", time=1, seconds=1),
+        End(run="1", time=2),
+    ]
+    numbers = measure(to_events(records))
+    assert (numbers.requests, numbers.tool_success.whole) == (1, 1)

@@ -2,12 +2,14 @@
 
 import datetime
 import html.parser
+import io
 import statistics
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.text import Text
 
 from workbook.context.cost import Prices, find_prices
 from workbook.context.metrics import Rate
@@ -155,8 +157,21 @@ def test_what_an_engine_counted_stays_and_errors_get_no_usage() -> None:
     filled, replayed = fill_usage(Trace(trace.header, (*trace.records[:-1], failed)))
     usages = [step.response.usage for step in filled.steps() if step.response]
     assert usages[0] == Usage(input_tokens=7, cached_tokens=1)
-    assert usages[1] is not None
-    assert usages[1].input_tokens != 7
+    alone, _ = fill_usage(make([growing(3)] * 3, [None] * 3))
+    counted = alone.steps()[1].response
+    assert counted is not None
+    assert counted.usage is not None
+    whole, cached, written = (
+        one or 0 for one in (counted.usage.input_tokens, counted.usage.cached_tokens, counted.usage.written_tokens)
+    )
+    assert whole > cached > 0
+    # What the replay found, in the engine's tokens.
+    assert usages[1] == Usage(
+        input_tokens=7,
+        cached_tokens=cached * 7 // whole,
+        written_tokens=written * 7 // whole,
+        output_tokens=counted.usage.output_tokens,
+    )
     assert usages[2] is None
     assert replayed == {"1"}
 
@@ -263,3 +278,25 @@ def test_a_step_takes_less_than_a_millisecond_at_a_thousand_messages(kind: str) 
         seconds.append(time.process_time() - start)
     # Measured: 0.2 ms where the agent appends, 0.4 and 0.5 where each step breaks the cache.
     assert statistics.median(seconds) < 0.001
+
+
+@pytest.mark.parametrize("name", ["$$", r"$\frac{", "$a_{$", r"\$x$", "plain"])
+def test_no_name_is_taken_for_a_formula(name: str) -> None:
+    records: list[Record] = [
+        Run(run=name, time=0.0),
+        Request(run=name, id="1", time=0.0, messages=[{"role": "user", "content": "a"}]),
+        Response(request="1", time=1.0, seconds=1.0),
+        Tool(run=name, id="t", name=name, time=1.0, seconds=0.1),
+    ]
+    profile = profile_trace(Trace(Header(name="t", about="", recorded=""), tuple(records)))
+    figure = profile.figure()
+    figure.savefig(io.BytesIO(), format="svg")
+    shown = [text.get_text().replace(r"\$", "$") for text in figure.findobj(Text)]
+    assert sum(text.startswith(name) for text in shown) >= 2  # the run's and the tool's
+
+
+def test_a_request_of_nothing_is_not_sent() -> None:
+    trace = make([[], growing(1)], [None, None])
+    first, second = profile_trace(trace).steps
+    assert (first.input_tokens, first.cached_tokens) == (0, 0)
+    assert second.input_tokens

@@ -174,7 +174,8 @@ def find_prices(model: str, *, provider: str | None = None, on: datetime.date | 
         on: The day; today where left out. Name one where figures shall stay as they are.
 
     Raises:
-        UnknownModelError: The list has no such model, or no price for its tokens.
+        UnknownModelError: The list has no such model, or no price for its tokens, or requests cost something by
+            themselves.
     """
     from genai_prices.data_snapshot import get_snapshot
 
@@ -192,8 +193,8 @@ def find_prices(model: str, *, provider: str | None = None, on: datetime.date | 
         raise UnknownModelError(f"no price is known for the model {model!r}{by}{more}") from None
     on = on or datetime.datetime.now(datetime.UTC).date()
     prices = found.get_prices(datetime.datetime.combine(on, datetime.time(12), datetime.UTC))
-    if prices.input_mtok is None or prices.output_mtok is None:
-        raise UnknownModelError(f"{seller.id} has no price a token for {found.id}: {prices}")
+    if prices.input_mtok is None or prices.output_mtok is None or prices.requests_kcount is not None:
+        raise UnknownModelError(f"{seller.id} has no price by the token alone for {found.id}: {prices}")
     urls = ", ".join((seller.pricing_urls or [])[:1])
     source = f"genai-prices {importlib.metadata.version('genai-prices')}" + (f" ({urls})" if urls else "")
     return Prices(found.id, seller.id, on, source, _tiers(prices), prices.cache_write_mtok is not None)

@@ -16,7 +16,7 @@ takes, and a log is a list of them, in any order.
 | `gen_ai.tool.name`, `gen_ai.tool.call.id` | OpenTelemetry | execute_tool | the tool, and the call it was |
 | `server.address` | OpenTelemetry | chat | the instance that answered |
 | `error.type` | OpenTelemetry | all | what went wrong; absent where nothing did |
-| `workbook.event.id` | ours | all | an event that is delivered twice has the same one |
+| `workbook.event.id` | ours | all | an event that is delivered twice has the same one; unlike others of its operation |
 | `workbook.time`, `workbook.seconds` | ours | all | when it began, and how long it took |
 | `workbook.retry_of` | ours | chat | the first attempt at the same request |
 | `workbook.outcome` | ours | invoke_agent | "done", or why the run was given up |

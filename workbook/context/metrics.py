@@ -7,8 +7,9 @@ What is counted, and how, where logs are not tidy:
 
 - **Order.** Events may come in any order; within a run they are put in order of `workbook.time`, and of the log where
   times are equal. Runs may be interleaved: nothing is compared across runs.
-- **Delivered twice.** Of events with one `workbook.event.id` the last in the log counts; it may say what the first one
-  did not know yet.
+- **Delivered twice.** Of events of one operation with one `workbook.event.id` the last in the log counts; it may say
+  what the first one did not know yet.
+- **null.** An attribute that is null is absent.
 - **Retries.** Each attempt was paid for, so each counts in the hit rate and in the totals. The context's length counts
   once a request: its last attempt that says one.
 - **Missing usage.** A request of which input or cached tokens are not known is left out of the hit rate, above and
@@ -25,6 +26,7 @@ The numbers:
   is not known are left out.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,25 +219,31 @@ def _errors(tools: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 
 def _by_run(events: Iterable[Mapping[str, Any]], run: str | None) -> dict[str, list[Mapping[str, Any]]]:
     """Sorts events into runs and by time, without those that came twice."""
-    known = dict[str, Mapping[str, Any]]()
-    for number, event in enumerate(events):
+    known = dict[tuple[str, str], Mapping[str, Any]]()
+    for number, given in enumerate(events):
+        event = {key: value for key, value in given.items() if value is not None}
         if event.get(names.OPERATION) not in (names.CHAT, names.EXECUTE_TOOL, names.INVOKE_AGENT):
             continue
         for key, kind in ((names.ID, str), (names.RUN, str), (names.TIME, int | float)):
             if not isinstance(event.get(key), kind):
                 raise EventError(f"event {number}: {key} is {event.get(key)!r}")
         _check(event, number)
-        known[event[names.ID]] = event
+        known[event[names.OPERATION], event[names.ID]] = event
     runs = defaultdict[str, list[Mapping[str, Any]]](list)
-    for event in known.values():
-        if run is None or event[names.RUN] == run:
-            runs[event[names.RUN]].append(event)
+    for kept in known.values():
+        if run is None or kept[names.RUN] == run:
+            runs[kept[names.RUN]].append(kept)
     for own in runs.values():
         own.sort(key=lambda event: event[names.TIME])
     return dict(runs)
 
 
 def _check(event: Mapping[str, Any], number: int) -> None:
+    time = event[names.TIME]
+    if isinstance(time, bool) or not math.isfinite(time):
+        raise EventError(f"event {number}: {names.TIME} is {time!r}")
+    if not isinstance(event.get(names.RETRY_OF, ""), str):
+        raise EventError(f"event {number}: {names.RETRY_OF} is {event[names.RETRY_OF]!r}")
     for key in (names.INPUT_TOKENS, names.CACHED_TOKENS, names.OUTPUT_TOKENS):
         tokens = event.get(key, 0)
         if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:

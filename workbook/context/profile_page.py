@@ -41,7 +41,7 @@ def draw(profile: Profile) -> "Figure":
     (growth, tokens), (cost, tools) = figure.subplots(2, 2)
     for run, steps in sorted(profile.runs.items()):
         sizes = [np.nan if step.input_tokens is None else step.input_tokens for step in steps]
-        growth.plot([step.number for step in steps], sizes, label=run, linewidth=1.5)
+        growth.plot([step.number for step in steps], sizes, label=_text(run), linewidth=1.5)
         broken = [step for step in steps if step.broke is not None and step.input_tokens is not None]
         growth.plot(
             [one.number for one in broken],
@@ -60,7 +60,8 @@ def draw(profile: Profile) -> "Figure":
     if profile.prices is not None:
         _stack(cost, profile, {kind: _cents(profile.steps, kind) for kind in _KINDS}, "US cents")
         cost.set_title(
-            f"Cost by step: {profile.cost} in all\n{profile.prices.model}, {profile.prices.on}", fontsize="medium"
+            _text(f"Cost by step: {profile.cost} in all\n{profile.prices.model}, {profile.prices.on}"),
+            fontsize="medium",
         )
     else:
         cost.text(0.5, 0.5, "no prices were given", ha="center", color="grey")
@@ -71,6 +72,11 @@ def draw(profile: Profile) -> "Figure":
     for axes in (growth, tokens, cost, tools):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _text(name: str) -> str:
+    """Returns a name as Matplotlib writes it as it stands: between two dollars it would read a formula."""
+    return name.replace("$", r"\$")
 
 
 def _stack(axes: "Axes", profile: Profile, values: dict[str, list[float]], unit: str) -> None:
@@ -102,7 +108,7 @@ def _tool_times(axes: "Axes", profile: Profile) -> None:
         axes.set_axis_off()
         return
     times = [[max(one, 1e-6) * 1000 for one in tool.seconds] for tool in shown]
-    labels = [f"{tool.name} ({len(tool.seconds)}, {tool.errors} failed)" for tool in shown]
+    labels = [_text(tool.name) + f" ({len(tool.seconds)}, {tool.errors} failed)" for tool in shown]
     axes.boxplot(times, orientation="horizontal", tick_labels=labels, whis=(0, 100), widths=0.6)
     axes.set_xscale("log")
     axes.invert_yaxis()

@@ -123,11 +123,11 @@ class Profiler:
         return Profile(name, steps, _tool_uses(tools), _file_uses(tools), metrics, self.prices, self._seconds)
 
     def _cost(self, usage: Usage) -> Cost | None:
-        if self.prices is None or usage.input_tokens is None:
+        if self.prices is None or usage.input_tokens is None or usage.cached_tokens is None:
             return None
         return self.prices.cost(
             input_tokens=usage.input_tokens,
-            cached_tokens=usage.cached_tokens or 0,
+            cached_tokens=usage.cached_tokens,
             written_tokens=usage.written_tokens or 0,
             output_tokens=usage.output_tokens or 0,
         )

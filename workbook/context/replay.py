@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbook.context.parts import parts
-from workbook.context.prefix_cache import PrefixCache, Tokens
+from workbook.context.prefix_cache import Hit, PrefixCache, Tokens
 from workbook.context.trace import Message, Record, Request, Response, Step, Trace, Usage
 
 Encode = Callable[[str], Tokens]
@@ -63,7 +63,8 @@ class Replay:
         """
         context = self.tokens(step.messages, step.tools) if step.tokens is None else step.tokens
         said = step.response.message if step.response is not None else None
-        hit = self.cache.run(context)
+        # An API refuses an empty list of messages, and a log may tell of that.
+        hit = self.cache.run(context) if len(context) else Hit(0, 0, 0, 0)
         return Usage(
             input_tokens=hit.prompt_tokens,
             cached_tokens=hit.cached_tokens,
@@ -84,8 +85,9 @@ class Replay:
 def fill_usage(trace: Trace, cache: PrefixCache | None = None, encode: Encode = byte_tokens) -> tuple[Trace, set[str]]:
     """Returns a trace of which each response has a usage, and the requests for which that is a replay's.
 
-    All requests are sent to the cache, in the order in which they were sent; what an engine has counted stays. A
-    response that is an error gets no usage.
+    All requests are sent to the cache, in the order in which they were sent; what an engine has counted stays. Where it
+    has counted the prompt and not what was cached of it, that is as large a part of it as in the replay. A response
+    that is an error gets no usage.
 
     Args:
         trace: The trace.
@@ -99,11 +101,26 @@ def fill_usage(trace: Trace, cache: PrefixCache | None = None, encode: Encode = 
         if isinstance(record, Request):
             counted[record.id] = replay.send(steps[record.id])
         if isinstance(record, Response) and record.error is None and not _known(record.usage):
-            records.append(msgspec.structs.replace(record, usage=counted[record.request]))
+            records.append(msgspec.structs.replace(record, usage=_filled(record.usage, counted[record.request])))
             filled.add(record.request)
         else:
             records.append(record)
     return Trace(trace.header, tuple(records), trace.cut), filled
+
+
+def _filled(said: Usage | None, replayed: Usage) -> Usage:
+    """Returns what an engine has said, with what it has not from a replay, in the engine's tokens."""
+    if said is None:
+        return replayed
+    output = replayed.output_tokens if said.output_tokens is None else said.output_tokens
+    size, whole = said.input_tokens, replayed.input_tokens
+    if size is None or not whole:
+        return msgspec.structs.replace(replayed, output_tokens=output)
+    cached, written = ((part or 0) * size // whole for part in (replayed.cached_tokens, replayed.written_tokens))
+    written = written if said.written_tokens is None else said.written_tokens
+    return Usage(
+        input_tokens=size, cached_tokens=min(cached, size - written), written_tokens=written, output_tokens=output
+    )
 
 
 def _known(usage: Usage | None) -> bool:
