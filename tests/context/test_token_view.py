@@ -112,3 +112,52 @@ def test_a_template_that_looks_ahead_is_refused(template: str, why: str) -> None
 
     with pytest.raises(TemplateError, match=why):
         TokenView(AgentContext("You help."), Other())
+
+
+# As Qwen's template does: results of tools that follow each other stand in one message of the user.
+MERGED = (
+    "{% for m in messages %}{% if m.role == 'tool' %}"
+    "{% if messages[loop.index0 - 1].role != 'tool' %}<|im_start|>user{% endif %}\n<r>{{ m.content }}</r>"
+    "{% if loop.last or messages[loop.index0 + 1].role != 'tool' %}<|im_end|>\n{% endif %}"
+    "{% else %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# As Mistral's does.
+STRICT = (
+    "{% for m in messages %}{% if loop.index0 and m.role == 'user' and messages[loop.index0 - 1].role == 'user' %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "roles", "tail", "why"),
+    [
+        (MERGED, ["user", "assistant", "tool", "tool"], False, "renders a tool message after a tool one differently"),
+        (MERGED, ["user", "assistant", "tool"], True, ""),
+        (STRICT, ["user"], True, "no user message after a user one: roles must alternate"),
+        (STRICT, ["user", "assistant"], True, ""),
+    ],
+)
+def test_messages_that_a_template_does_not_take_in_a_row(template: str, roles: list[str], tail: bool, why: str) -> None:
+    own = tokenizer()
+
+    class Other:
+        def apply_chat_template(self, messages: Any, **options: Any) -> Any:
+            return own.apply_chat_template(messages, chat_template=template, **options)
+
+        def encode(self, text: str, **options: Any) -> Any:
+            return own.encode(text, **options)
+
+    context = AgentContext("You help.")
+    view = TokenView(context, Other())
+    for role in roles:
+        context.add({"role": role, "content": "x"})
+    if tail:
+        context.recite(["y"])
+    if why:
+        with pytest.raises(TemplateError, match=why):
+            view.ids()
+    else:
+        whole = Other().apply_chat_template(context.messages(), tokenize=False, add_generation_prompt=True)
+        assert view.ids() == own.encode(whole, add_special_tokens=False)

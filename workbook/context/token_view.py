@@ -5,6 +5,7 @@ thought in earlier turns, and with them an appended message changes what stood b
 prefix by itself, and is refused.
 """
 
+from itertools import pairwise
 from typing import Any
 
 from workbook.context.agent_context import AgentContext
@@ -31,7 +32,8 @@ class TokenView:
         tokenizer: a transformers tokenizer with a chat template.
 
     Raises:
-        TemplateError: The template cannot be applied message by message.
+        TemplateError: The template cannot be applied message by message. `ids`, `stable` and `lengths` raise it too,
+            where a message follows one after which the template writes it differently: a second tool result in a row.
     """
 
     def __init__(self, context: AgentContext, tokenizer: Any) -> None:
@@ -39,6 +41,8 @@ class TokenView:
         self._tokenizer = tokenizer
         self._anchor = self._text(_PROBE[:1])
         self._generation = self._check()
+        self._neighbours = {(one["role"], other["role"]) for one, other in pairwise(_PROBE)}
+        self._last: dict[str, Any] | None = None
         self._ids: list[int] = []
         self._ends: list[int] = []
 
@@ -51,6 +55,8 @@ class TokenView:
         self._catch_up()
         ending = self._generation + prefill
         if self._context.tail:
+            assert self._last is not None  # the system message
+            self._follows(self._last, self._context.tail)
             ending = self._delta(self._context.tail) + ending
         return self._ids + self._encode(ending)
 
@@ -69,8 +75,28 @@ class TokenView:
     def _catch_up(self) -> None:
         for message in self._context.new_messages(len(self._ends)):
             text = self._delta(message) if self._ends else self._text([message])
+            if self._last is not None and len(self._ends) > 1:  # what may follow the system message was checked
+                self._follows(self._last, message)
             self._ids += self._encode(text)
             self._ends.append(len(self._ids))
+            self._last = message
+
+    def _follows(self, one: dict[str, Any], other: dict[str, Any]) -> None:
+        """Checks that two messages in a row are what each is by itself, once for each two roles."""
+        roles = str(one["role"]), str(other["role"])
+        if roles in self._neighbours:
+            return
+        try:
+            same = self._text([_PROBE[0], one, other]) == self._anchor + self._delta(one) + self._delta(other)
+        except Exception as error:  # a template raises whatever it likes
+            raise TemplateError(
+                f"the chat template takes no {roles[1]} message after a {roles[0]} one: {error}"
+            ) from error
+        if not same:
+            raise TemplateError(
+                f"the chat template renders a {roles[1]} message after a {roles[0]} one differently: say both in one"
+            )
+        self._neighbours.add(roles)
 
     def _delta(self, message: dict[str, Any]) -> str:
         return self._text([_PROBE[0], message])[len(self._anchor) :]
