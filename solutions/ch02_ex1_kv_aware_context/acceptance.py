@@ -32,6 +32,7 @@ from workbook.context.workload import Workload, draw
 HIDES: tuple[str, ...] = ("workbook.context.agent_context", "workbook.context.memory")
 HIDES += ("workbook.context.retrieval", "workbook.context.observations")
 HIDES += ("workbook.context.policies", "workbook.context.canonical")
+PRELOAD = ("numpy", "msgspec")
 NEEDS = ("model",)
 
 Message = dict[str, str]
@@ -123,10 +124,10 @@ def todo_stands_last(work: Work, rng: random.Random) -> None:
     """The last message has the todo list and the time of this rendering, and no other message has."""
 
     def case(rng: random.Random) -> None:
-        history = Judged(work, work.new("History", "S", []), "S\nTools:")
+        history = Judged(work, work.new("History", "S", []), "S\nTools:", with_tail=True)
         for number in range(rng.randint(1, 4)):
             todo = [(one_line(rng), rng.random() < 0.5) for _ in range(rng.randint(0, 4))]
-            history.tail(todo, f"2026-11-27T12:{number:02}:00Z")
+            history.render(todo, f"2026-11-27T12:{number:02}:00Z")
             history.say(rng)
 
     for_all(work, rng, case, tries=20)
@@ -175,8 +176,14 @@ def what_was_moved_comes_back(work: Work, rng: random.Random) -> None:
             expect(same(got, obs), f"{short(obs)} came back as {short(got)}")
 
     for_all(work, rng, case, tries=30)
-    with fails_with("KeyError", "There is no such file: `read` gives None."):
-        Files().restore(work, "0" * DIGITS)
+    for obs, size in incompressible(rng):
+        files = Files()
+        ref = files.put(work, obs)
+        expect(same(files.restore(work, ref), obs), f"{short(obs)} came back as another one")
+        holds = len(files.data[ref])
+        expect(holds >= size, f"the file of {short(obs)} has {holds} bytes", "Where is the rest?")
+        with fails_with("KeyError", "There is no such file here: `read` gives None."):
+            Files().restore(work, ref)
 
 
 @criterion(
@@ -192,16 +199,18 @@ def retrieval_finds_a_little(work: Work, rng: random.Random) -> None:
     def case(rng: random.Random) -> None:
         files = Files()
         places = rng.randint(1, 40)
-        nonces = [f"{rng.getrandbits(48):012x}" for _ in range(places)]
+        nonces = [f"{rng.getrandbits(40):010x}{n:02}" for n in range(places)]
         pad = rng.choice(("", "é", "😀", "x")) * rng.choice((0, 10, 3000))
         joint = rng.choice(("\n", "\n", "\r\n", " ; "))
         lines = [f"{pad}key {n:03}: {nonce}{pad}" for n, nonce in enumerate(nonces)]
         ref, other = files.put(work, joint.join(lines)), files.put(work, "key 777: nothing")
         asked = rng.randrange(places)
         found = files.retrieve(work, ref, f"key {asked:03}")
-        expect(nonces[asked] in found, f"key {asked:03} is {nonces[asked]}, and {found!r:.200}")
+        gives = f"key {asked:03} is {nonces[asked]}, and `retrieve` gives {found!r:.200}"
+        expect(nonces[asked] in found, gives, "Is what stands around the text shown?")
         far = [n for n in range(places) if joint != " ; " and n != asked and nonces[n] in found]
-        expect(not far, f"asked for key {asked:03}, and got key {far[:1]}, of another line")
+        more = f"asked for key {asked:03}, and got {len(far)} other lines: {found!r:.200}"
+        expect(not far, more, "Only lines that hold the text.")
         wrong = files.retrieve(work, other, f"key {asked:03}")
         told = f"{other} does not hold key {asked:03}, and `retrieve` of it gives {wrong!r:.200}"
         expect(nonces[asked] not in wrong, told, "Is it looked for in that observation alone?")
@@ -210,11 +219,13 @@ def retrieval_finds_a_little(work: Work, rng: random.Random) -> None:
     for_all(work, rng, case, tries=20)
     rows = {"rows": [{"note": f"size {n}: {n * 7919:06}"} for n in range(300)]}
     files = Files()
-    found = files.retrieve(work, files.put(work, rows), "size 123:")
-    expect("974037" in found, f"the row of size 123 holds 974037, and {found!r:.200}")
+    ref = files.put(work, rows)
+    found = files.retrieve(work, ref, "size 123:")
+    told = f"the row of size 123 holds 974037, and `retrieve` gives {found!r:.200}"
+    expect("974037" in found, told, "Has data lines in your files, or one line?")
     expect("size 12:" not in found, f"asked for one row of data, and got {found!r:.200}")
-    with fails_with("KeyError", "There is no such file: `read` gives None."):
-        Files().retrieve(work, "0" * DIGITS, "x")
+    with fails_with("KeyError", "There is no such file here: `read` gives None."):
+        Files().retrieve(work, ref, "size 123:")
 
 
 @criterion(
@@ -260,7 +271,7 @@ def facts_stay_answerable(work: Work, rng: random.Random) -> None:
         workload = draw(rng, turns=28, questions=7, size=1500)
         while not awkward(workload):
             workload = draw(rng, turns=28, questions=7, size=1500)
-        expect_answers(played(work, workload))
+        expect_answers(work, played(work, workload))
 
 
 @criterion(
@@ -278,8 +289,9 @@ def the_bill_shrinks(work: Work, rng: random.Random) -> None:
         requests = played(work, workload)
         naive, yours = naively(seed), score(requests)
         numbers = f"naive: {naive}; yours: {yours}"
-        work.exchanges = [*work.exchanges, f"naive → {naive}", f"yours → {yours}"][-6:]
-        expect_answers(requests, numbers)
+        work.exchanges = [f"naive → {naive}", f"yours → {yours}"]
+        show_longest(work, requests)
+        expect_answers(work, requests, numbers)
         expect(
             yours.hit_rate > HIT_RATE, f"hit rate {yours.hit_rate:.1%}, not above 80 %. {numbers}"
         )
@@ -308,11 +320,13 @@ def real_vllm_agrees(work: Work, rng: random.Random) -> None:
     while not crowded(workload):
         workload = draw(rng, turns=14, questions=2, size=2000)
     requests = played(work, workload)
-    expect_answers(requests)
+    expect_answers(work, requests)
     # By the model of the cache first: what fails there need not keep a real one busy.
     modelled = score(requests, block_size=BLOCK)
     longest = max(step.input_tokens for step in modelled.steps)
     numbers = f"{len(requests)} prompts, blocks of {BLOCK} tokens, cold start included"
+    work.exchanges = []
+    show_longest(work, requests)
     expect(longest < ROOM, f"the longest prompt has about {longest:,} tokens; {numbers}")
     expect(
         modelled.hit_rate > HIT_RATE, f"hit rate {modelled.hit_rate:.1%} by the model; {numbers}"
@@ -336,12 +350,12 @@ def judged_by_vllm(work: Work, requests: Sequence[Request], numbers: str) -> Non
             raise Failed(
                 f"vLLM refuses a prompt of {len(ids):,} tokens: {error}; {numbers}"
             ) from None
-        prompt_tokens += reply.prompt_tokens
-        cached += reply.cached_tokens
+        prompt_tokens += len(ids)
+        cached += reply.cached_tokens or 0
         expected += cache.run(ids).cached_tokens
     rate = cached / prompt_tokens
     counted = f"vLLM: {cached:,} of {prompt_tokens:,} tokens cached, {rate:.1%}; model: {expected:,}; {numbers}"
-    work.exchanges = [*work.exchanges, counted][-6:]
+    work.exchanges = [*work.exchanges, counted]
     if rate <= HIT_RATE < expected / prompt_tokens:
         raise NotRun(f"others have pushed these prompts out of the cache. {counted}")
     expect(rate > HIT_RATE, counted)
@@ -404,26 +418,38 @@ def played(work: Work, workload: Workload) -> list[Request]:
     return list(play(workload, in_context(work, workload.system, list(workload.tools))))
 
 
-def expect_answers(requests: Sequence[Request], numbers: str = "") -> None:
+def expect_answers(work: Work, requests: Sequence[Request], numbers: str = "") -> None:
     """Expects that each fact could be told when it was asked for."""
     ends = {one.fact.value: one for one in requests if one.fact is not None}
     for request in ends.values():
         fact = request.fact
         assert fact is not None
         if not request.answered:
-            calls = sum(one.fact is fact for one in requests) - 1
+            asked = [one for one in requests if one.fact is fact]
+            gave = [one.messages[-2]["content"] for one in asked[1:]]
+            work.exchanges = [
+                f"{one.reply} → {text}" for one, text in zip(asked, gave, strict=False)
+            ]
             where = next(iter(fact.source.values()))
-            told = f"asked for the {fact.key}, {fact.value} in {where}; after {calls} retrievals it is not there"
-            raise Failed(
-                f"{told}. {numbers}", "Does a ref stand beside that source, and what does it give?"
-            )
+            told = f"the {fact.key} was {fact.value}, in what {where} gave"
+            came = f"it is not in the context, nor in what was retrieved (calls: {len(gave)})"
+            hint = "Does a ref stand beside that source, and what does it give?"
+            raise Failed(f"{told}; {came}. {numbers}", hint)
+
+
+def show_longest(work: Work, requests: Sequence[Request]) -> None:
+    """Puts the longest messages of the last prompt into the evidence."""
+    last = [str(message["content"]) for message in requests[-1].messages]
+    for content in sorted(last, key=len, reverse=True)[:3]:
+        told = f"a message of {len(content.encode()):,} bytes: {content[:100]!r}"
+        work.exchanges = [*work.exchanges, told]
 
 
 def in_context(work: Work, system: str, tools: list[Any]) -> "Judged":
     """A student's context, over files of the judge's."""
     files = Files()
     context = work.new("KVContext", system, tools, files.store(work))
-    return Judged(work, context, opening(system, tools), files)
+    return Judged(work, context, opening(system, tools), files, with_tail=True)
 
 
 class Judged:
@@ -433,13 +459,17 @@ class Judged:
     """
 
     def __init__(
-        self, work: Work, context: Proxy, opening: str, files: "Files | None" = None
+        self,
+        work: Work,
+        context: Proxy,
+        opening: str,
+        files: "Files | None" = None,
+        *,
+        with_tail: bool = False,
     ) -> None:
         self.work, self.context, self.files = work, context, files or Files()
-        self.opening = opening
-        self.contents: list[
-            str
-        ] = []  # of the messages after the opening, as they were first rendered
+        self.opening, self.with_tail = opening, with_tail
+        self.contents: list[str] = []  # of all messages between opening and tail
         self.observed: list[tuple[Any, str, dict[str, str], list[str]]] = []
         self._first = ""
         self._expected: list[tuple[str, Any]] = []  # role, and the content or what was observed
@@ -481,7 +511,8 @@ class Judged:
         got = messages(self.context.render([tuple(item) for item in todo], now))
         self._begins(got)
         hint = "One message for each that was added, one before them and one after."
-        equal(len(got) - 2, len(self._expected), hint)
+        added, shown = len(self._expected), len(got) - 2
+        expect(added == shown, f"{added} added, and {shown} shown between opening and tail", hint)
         told = [message["content"] for message in got[1:-1]]
         for place, (before, after) in enumerate(zip(self.contents, told, strict=False), 1):
             if before != after:
@@ -490,19 +521,16 @@ class Judged:
         for (role, wanted), message in zip(self._expected, got[1:-1], strict=True):
             equal(message["role"], role)
             if isinstance(wanted, str):
-                equal(message["content"], wanted)
+                as_given(message["content"], wanted)
         for place in range(len(self.contents), len(told)):
             wanted = self._expected[place][1]
             if not isinstance(wanted, str):
                 self._observation(told[place], *wanted)
         self.contents = told
+        if self.with_tail:
+            lines = [f"- [{'x' if done else ' '}] {text}" for text, done in todo]
+            equal(got[-1], {"role": "user", "content": "\n".join([*lines, f"It is {now}."])})
         return got
-
-    def tail(self, todo: Todo, now: str) -> None:
-        """Renders, and expects the last message to say the list and the time."""
-        lines = [f"- [{'x' if done else ' '}] {text}" for text, done in todo]
-        last = self.render(todo, now)[-1]
-        equal(last, {"role": "user", "content": "\n".join([*lines, f"It is {now}."])})
 
     def _begins(self, got: list[Message]) -> None:
         equal(got[0]["role"], "system")
@@ -522,9 +550,8 @@ class Judged:
         expect(canonical(said) == content, f"not canonical JSON: {content!r:.200}")
         if not isinstance(obs, bytes) and content == canonical({"tool": tool, "result": obs}):
             size = len(canonical(obs).encode())
-            expect(
-                size <= MOVED or tool == RETRIEVE, f"{size:,} bytes of {tool} stand there in full"
-            )
+            told = f"{size:,} bytes of {tool} stand there in full; more than {MOVED:,} are moved"
+            expect(size <= MOVED or tool == RETRIEVE, told)
             return
         told = f"{short(obs)} of {tool} is neither in full nor moved: {content!r:.300}"
         moved = said.get("moved") if isinstance(said, dict) else None
@@ -539,7 +566,9 @@ class Judged:
         for key, value in source.items():
             equal(moved.get(key), value, f"Where can it be had again? Its {key} is known.")
         values = {path: value_at(obs, path) for path in fields}
-        equal(moved.get("fields"), values, "The declared fields, and those alone.")
+        equal(
+            moved.get("fields"), values, "All declared fields, None for what the observation lacks."
+        )
         got = self.files.restore(self.work, self.files.named(moved.get("ref")))
         expect(same(got, obs), f"the ref of {short(obs)} gives {short(got)}")
 
@@ -555,7 +584,11 @@ class Files:
         expect(type(name) is str and type(data) is bytes, f"write({name!r:.50}, {data!r:.50})")
         digest = hashlib.sha256(data).hexdigest()
         told = f"the file {name!r:.80} holds {short(data)}, of which the SHA-256 is {digest}"
-        expect(len(name) >= DIGITS and digest.startswith(name), told, "Would all name it so?")
+        expect(
+            len(name) >= DIGITS and digest.startswith(name),
+            told,
+            "Would another process give it this name?",
+        )
         self.data[name] = data
 
     def read(self, name: Any) -> bytes | None:
@@ -612,6 +645,19 @@ def value_at(value: Any, path: str) -> Any:
         else:
             return None
     return value
+
+
+def as_given(got: str, wanted: str) -> None:
+    """Expects a text; of long ones it shows where they part."""
+    if len(wanted) < 200:
+        equal(got, wanted)
+    if got == wanted:
+        return
+    pairs = enumerate(zip(got, wanted, strict=False))
+    place = next((n for n, (one, other) in pairs if one != other), min(len(got), len(wanted)))
+    shown = [f"{text[max(0, place - 20) : place + 40]!r}" for text in (wanted, got)]
+    size = f"{len(wanted):,} characters stand there as {len(got):,}"
+    raise Failed(f"{size}; from character {place:,} on: expected {shown[0]}, got {shown[1]}")
 
 
 def messages(got: Any) -> list[Message]:
@@ -672,6 +718,13 @@ def observation(rng: random.Random, *, large: bool = False) -> Any:
     if kind == 2:
         return [*(item(rng, 2) for _ in range(3)), filler]
     return {**data(rng, 3), **({"rows": filler.split()} if large else {})}
+
+
+def incompressible(rng: random.Random) -> list[tuple[Any, int]]:
+    """Observations, each with the bytes that it takes at least, however it is written."""
+    numbers = [rng.getrandbits(160) for _ in range(8)]
+    letters = "".join(chr(rng.randrange(0x4E00, 0x9F00)) for _ in range(200))
+    return [(rng.randbytes(200), 200), (letters, 340), ({"rows": numbers}, 150)]
 
 
 def lookalikes(rng: random.Random) -> list[Any]:

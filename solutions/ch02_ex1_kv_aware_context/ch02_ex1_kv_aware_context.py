@@ -132,7 +132,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autograder.check import check
@@ -140,7 +140,7 @@ from workbook.context.baseline import Naive
 from workbook.context.scoring import play, score
 from workbook.context.workload import draw
 
-Message = dict[str, str]
+Message = Mapping[str, Any]
 Observation = str | bytes | list[Any] | dict[str, Any]
 Todo = Sequence[tuple[str, bool]]
 
@@ -198,7 +198,7 @@ print(naive)
 class History:
     """Messages that are only appended, and a tail."""
 
-    def __init__(self, system: str, tools: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, system: str, tools: Sequence[Mapping[str, Any]]) -> None:
         ### BEGIN SOLUTION
         lines = [canonical(tool) for tool in sorted(tools, key=lambda tool: tool["name"])]
         self._messages: list[Message] = []
@@ -415,8 +415,8 @@ check("retrieval-finds-a-little", Store)
 # </details>
 # <details><summary>Hint 3: nearly there</summary>
 #
-# Make the message in full (bytes have none). If it is longer than some hundred bytes, and not from
-# `memory_retrieve`, put the observation into the store and append the reference.
+# If it is bytes, or its canonical JSON has more than some hundred bytes and it is not from
+# `memory_retrieve`, put it into the store and append the reference. Else append it in full.
 # </details>
 
 
@@ -424,22 +424,23 @@ check("retrieval-finds-a-little", Store)
 class KVContext(History):
     """A history whose large observations are in files."""
 
-    def __init__(self, system: str, tools: Sequence[dict[str, Any]], store: Store) -> None:
+    def __init__(self, system: str, tools: Sequence[Mapping[str, Any]], store: Store) -> None:
         super().__init__(system, tools)
         self.store = store
 
     def add_observation(
-        self, obs: Observation, tool: str, *, source: dict[str, str], fields: Sequence[str] = ()
+        self, obs: Observation, tool: str, *, source: Mapping[str, str], fields: Sequence[str] = ()
     ) -> None:
         """Appends what a tool returned, in full or as a reference."""
         ### BEGIN SOLUTION
-        full = None if isinstance(obs, bytes) else canonical({"tool": tool, "result": obs})
-        moves = full is None or (len(full.encode()) > 400 and tool != "memory_retrieve")
-        if moves:
+        if isinstance(obs, bytes) or (
+            len(canonical(obs).encode()) > 400 and tool != "memory_retrieve"
+        ):
             values = {path: field(obs, path) for path in fields}
             moved = {"ref": self.store.put(obs), **source, "fields": values}
-            full = canonical({"tool": tool, "moved": moved})
-        self.append("tool", full)
+            self.append("tool", canonical({"tool": tool, "moved": moved}))
+        else:
+            self.append("tool", canonical({"tool": tool, "result": obs}))
         ### END SOLUTION
 
     def retrieve(self, ref: str, contains: str) -> str:
@@ -499,8 +500,8 @@ check("real-vllm-agrees", KVContext, Store)
 
 # %%
 for step in range(0, len(workload.turns), 5):
-    rows = [next(one for one in run.steps if one.turn == step) for run in (naive, engineered)]
-    told = [f"{row.input_tokens:>7,} tokens, {row.cached_tokens:>6,} cached" for row in rows]
+    both = [next(one for one in run.steps if one.turn == step) for run in (naive, engineered)]
+    told = [f"{one.input_tokens:>7,} tokens, {one.cached_tokens:>6,} cached" for one in both]
     print(f"step {step:>2}: naive {told[0]}; yours {told[1]}")
 
 # %% [markdown]

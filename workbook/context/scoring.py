@@ -48,7 +48,7 @@ class Policy(Protocol):
     def add_error(self, text: str, tool: str) -> object:
         """Appends what a tool said that went wrong."""
 
-    def render(self, todo: Todo, now: str, /) -> list[Message]:
+    def render(self, todo: Todo, now: str, /) -> Sequence[Message]:
         """Returns the messages of the next request."""
 
     def retrieve(self, ref: str, contains: str, /) -> str:
@@ -67,7 +67,7 @@ class Request:
         answered: whether the reply can tell that.
     """
 
-    messages: list[Message]
+    messages: Sequence[Message]
     reply: str
     turn: int
     fact: Fact | None = None
@@ -146,7 +146,7 @@ def play(workload: Workload, context: Policy) -> Iterator[Request]:
     """
     sent = 0
 
-    def rendered(todo: Todo) -> list[Message]:
+    def rendered(todo: Todo) -> Sequence[Message]:
         nonlocal sent
         sent += 1
         return context.render(todo, workload.time(sent - 1))

@@ -1,9 +1,12 @@
-# mistake: keeps what was put in a dictionary of the process, and writes the files for show
+# mistake: keeps what was put in a dictionary of the process; files have no more than a hash
 # killed_by: what-was-moved-comes-back
 
 # %% nbgrader={"grade_id": "store"}
+KNOWN = {}
+
+
 class Store:
-    """A cache without its files."""
+    """A cache, with files for show."""
 
     def __init__(self, write, read):
         self._write, self._read = write, read
@@ -15,13 +18,16 @@ class Store:
             data = b"t" + obs.encode()
         else:
             data = b"j" + canonical(obs).encode()
-        ref = hashlib.sha256(data).hexdigest()[:16]
-        self._write(ref, data)
-        self._known = {**getattr(self, "_known", {}), ref: obs}
+        mark = hashlib.sha256(data).digest()
+        ref = hashlib.sha256(mark).hexdigest()[:16]
+        self._write(ref, mark)
+        KNOWN[ref] = obs
         return ref
 
     def restore(self, ref):
-        return getattr(self, "_known", {})[ref]
+        if self._read(ref) is None:
+            raise KeyError(ref)
+        return KNOWN[ref]
 
     def retrieve(self, ref, contains):
         obs = self.restore(ref)
