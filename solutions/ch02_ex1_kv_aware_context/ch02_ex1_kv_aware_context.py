@@ -12,10 +12,10 @@
 # **Goal**: keep the context of an agent so that more than 80 % of all prompt tokens come from the
 # prefix cache, the mean context is half as long, the bill at least 40 % lower, and nothing is lost.
 #
-# **Why it matters.** An agent sends its whole context with each step and reads a hundred tokens for
-# each one that it writes. A cached token costs a tenth. So the bill is decided by two questions: how
-# long is the context, and how much of it is the same, byte for byte, as a step ago? What makes it
-# shorter often makes it another one; then it is shorter and costs more.
+# **Why it matters.** An agent sends its whole context with each step, and writes a line or two. What
+# is cached costs a fraction of what is not. So the bill is decided by two questions: how long is the
+# context, and how much of it is the same, byte for byte, as a step ago? What makes it shorter often
+# makes it another one; then it is shorter and costs more.
 #
 # | | |
 # |---|---|
@@ -38,8 +38,9 @@
 # | prices | in dollars for a million tokens: 3 uncached, 0.30 cached, 15 output |
 # | hit rate | cached / prompt tokens, summed up over all requests, the cold start included |
 #
-# Another workload gives other numbers: one with short observations has nothing to move. Larger
-# blocks find less, and where cached tokens cost half, a hit is worth half.
+# Change one of these rows, and the same context gets other numbers. A workload of short observations
+# has nothing to move; against a baseline that is cached well there is less to save; larger blocks
+# find less; and a hit saves the difference of two prices, whatever that is.
 
 # %% [markdown]
 # ## The contract: the history
