@@ -13,16 +13,19 @@ sys.path.insert(0, str(ROOT))
 
 from workbook.sandbox.isolation import linux  # noqa: E402  # found by the line above
 
-NOBODY = 65534
+FIRST = 1 << 29
+"""User IDs from here on are nobody's. Each process is a user of its own: another's keyrings and processes, which the
+kernel shows to and counts for all of one user, do not disturb it."""
 
 
 def main() -> None:
     linux.unshare(linux.CLONE_NEWNS)
     linux.mount(None, "/", None, linux.MS_REC | linux.MS_PRIVATE)
     open_to_all([Path(sys.base_prefix).resolve(), Path(sys.prefix), ROOT])
+    user = FIRST + os.getpid()
     os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_an_ordinary_user_is_told_what_is_weaker() -> None:
     for layer in spared:
         assert not found[layer]["ok"]
         assert "run as root" in found[layer]["remedy"]
-    assert "share your user ID, 65534" in found["user ID"]["detail"]
+    assert re.search(r"share your user ID, [1-9]\d+", found["user ID"]["detail"])
     assert "only the watchdog bounds memory" in found["control group: memory"]["detail"]
 
 

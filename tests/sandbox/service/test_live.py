@@ -1,12 +1,13 @@
 """A session's box: contexts, files, programs, calls, checkpoints; and what hostile code makes of each."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.system import unavailable
@@ -38,7 +39,7 @@ async def answer(context: str, name: str, arguments: dict[str, Any]) -> tuple[An
     return {"context": context, "name": name, **arguments}, [b"blob"]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def box_of(server: ForkServer, *contexts: str, limits: Limits = LIMITS) -> AsyncIterator[LiveBox]:
     live = LiveBox(await asyncio.to_thread(server.box, limits), answer)
     for context in contexts or ("main",):
@@ -427,10 +428,24 @@ async def test_changes_are_told_in_the_order_in_which_they_came_about(live: Live
 
 async def test_what_a_session_started_ends_with_it(server: ForkServer) -> None:
     async with box_of(server) as live:
-        daemon = "import subprocess\nsubprocess.Popen(['setsid', 'sh', '-c', 'sleep 1000 & sleep 1000'])"
-        await run(live, daemon)
-        assert live.processes() > 3
-    assert [one for one in server.processes() if "sleep" in one.name() and "infinity" not in one.cmdline()] == []
+        before = live.processes()
+        daemon = """
+import subprocess
+daemon = subprocess.Popen(['setsid', 'sh', '-c', 'sleep 1000 & echo there; sleep 1000'], stdout=subprocess.PIPE)
+print(daemon.stdout.readline())
+"""
+        assert "there" in await run(live, daemon)
+        assert live.processes() >= before + 2
+    assert [command for command in commands(server) if "1000" in command] == []
+
+
+def commands(server: ForkServer) -> list[list[str]]:
+    """What runs in the server's boxes. The first process of a box that was just closed may be there, but has ended."""
+    found = []
+    for process in server.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.append(process.cmdline())
+    return found
 
 
 async def test_secrets_of_the_service_are_not_to_be_seen(live: LiveBox, monkeypatch: pytest.MonkeyPatch) -> None:
