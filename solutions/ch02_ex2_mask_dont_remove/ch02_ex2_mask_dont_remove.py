@@ -478,19 +478,18 @@ about = {"description": "Takes a path.", "parameters": {"type": "object"}}
 thirty = [
     {"name": f"{group}_{n}", **about} for group in ("browser", "file", "shell") for n in range(10)
 ]
-sets = [[f"{group}_{n}" for n in range(10)] for group in ("shell", "file", "browser", "file")]
-kept = [render(thirty, said[: n + 1], allowed) for n, allowed in enumerate(sets)]
-removed = [
-    render([tool for tool in thirty if tool["name"] in allowed], said[: n + 1], allowed)
-    for n, allowed in enumerate(sets)
-]
+kept, removed = [], []
+for step, group in enumerate(("shell", "file", "browser", "file"), start=1):
+    now = actions([tool["name"] for tool in thirty], "specified", [f"{group}_"])
+    kept.append(render(thirty, said[:step], now))
+    removed.append(render([tool for tool in thirty if tool["name"] in now], said[:step], now))
 print("masked ", shares(kept))
 print("removed", shares(removed))
 
 # %% [markdown]
-# Expected output: 98 % where tools are masked; where they are removed 14 % or less, which is the first
-# line of the system's message. A cache that has seen a state's definitions before may still have them; what was said since is computed
-# again in any case.
+# Expected output: 98 % where tools are masked, and at most 14 % where they are removed, most of which
+# is the first line of the system's message. A cache that has seen a state's definitions before may
+# still have them; what was said since is computed again in any case.
 #
 # ## What you have now
 #
