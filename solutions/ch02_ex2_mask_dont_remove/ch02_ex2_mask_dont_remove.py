@@ -475,7 +475,7 @@ def shares(prompts: list[str]) -> str:
 
 said = [{"role": "user", "content": f"Step {number}: go on."} for number in range(5)]
 about = {"description": "Takes a path.", "parameters": {"type": "object"}}
-thirty = [
+thirty: list[Definition] = [
     {"name": f"{group}_{n}", **about} for group in ("browser", "file", "shell") for n in range(10)
 ]
 kept, removed = [], []
