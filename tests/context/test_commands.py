@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,12 @@ def test_the_first_break_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["body", "list", "lines"])
 def test_what_goes_on_is_no_break(tmp_path: Path, form: str) -> None:
-    write = {
+    forms: dict[str, Callable[[list[Any]], str]] = {
         "body": lambda messages: json.dumps({"messages": messages}),
         "list": lambda messages: json.dumps(messages, indent=1),
         "lines": lambda messages: "".join(json.dumps(one) + "\n" for one in messages),
-    }[form]
+    }
+    write = forms[form]
     before, after = tmp_path / "before", tmp_path / "after"
     before.write_text(write([SYSTEM, TASK]))
     after.write_text(write([SYSTEM, TASK, DONE]))
@@ -177,3 +179,12 @@ def test_it_is_a_program() -> None:
         [sys.executable, "-m", "workbook.context", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("Usage: python -m workbook.context")
+
+
+def test_half_of_a_surrogate_pair_can_be_printed(tmp_path: Path) -> None:
+    for name, text in (("a", {"\ud83d": "\ud83d one"}), ("b", {"b": "two \ud83d"})):
+        (tmp_path / name).write_text(json.dumps([{"role": "user", "content": text}]))
+    for more in ([], ["--json"]):
+        done = run("diagnose", str(tmp_path / "a"), str(tmp_path / "b"), *more)
+        assert done.exit_code == 1
+        assert "ud83d" in done.stdout

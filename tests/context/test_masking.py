@@ -150,3 +150,11 @@ def test_masks_of_one_machine_share_all_their_tools() -> None:
         machine.call(tool)
     assert seen == {tuple(sorted(NAMES))}
     assert len(list(itertools.chain(STATES))) == 3
+
+
+@pytest.mark.parametrize("parameters", [None, {}])
+def test_a_tool_without_parameters_takes_an_object(parameters: object) -> None:
+    schema = mask(["a"], "required").schema([{"type": "function", "function": {"name": "a", "parameters": parameters}}])
+    jsonschema.validate({"tool": "a", "arguments": {}}, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"tool": "a", "arguments": "x"}, schema)

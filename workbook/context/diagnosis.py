@@ -194,8 +194,12 @@ def _history(detail: str, old: Part, new: Part | None) -> Finding:
 def _break(offset: int, part: Part, found: Sequence[Finding]) -> Break:
     first = found[0]
     also = tuple(cause for cause in distinct(found) if cause is not first.cause)
-    was, now = _excerpts(first.was, first.now)
-    return Break(offset, part.index, part.role, first.cause, first.detail, was, now, also)
+    # JSON may say half of a surrogate pair, which nothing can print.
+    role, detail, was, now = (
+        text.encode(errors="backslashreplace").decode()
+        for text in (part.role, first.detail, *_excerpts(first.was, first.now))
+    )
+    return Break(offset, part.index, role, first.cause, detail, was, now, also)
 
 
 def _excerpts(was: str, now: str) -> tuple[str, str]:

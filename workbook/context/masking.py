@@ -91,7 +91,7 @@ class Mask:
         parameters = {}
         for tool in definitions:
             inner = tool.get("function", tool)
-            parameters[inner["name"]] = inner.get("parameters", {"type": "object"})
+            parameters[inner["name"]] = inner.get("parameters") or {"type": "object"}
         calls = [
             _object({"tool": {"const": name}, "arguments": parameters.get(name, {"type": "object"})})
             for name in self.allowed

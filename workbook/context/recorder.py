@@ -66,7 +66,6 @@ class Recorder:
         self._clock, self._durable = clock, durable
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-        self._size = 0
         self._numbers = itertools.count(1)
         self._start = clock()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -84,17 +83,16 @@ class Recorder:
 
     def _write(self, record: Header | Record) -> None:
         line = encode(record)
-        size = len(line)
         with self._lock:
+            size = os.fstat(self._file).st_size
             try:
                 while line:
                     line = line[os.write(self._file, line) :]
             except BaseException:
                 # A full disk takes a part of a line, and the next record would stand behind it.
                 with contextlib.suppress(OSError):
-                    os.ftruncate(self._file, self._size)
+                    os.ftruncate(self._file, size)
                 raise
-            self._size += size
             if self._durable:
                 os.fsync(self._file)
 
