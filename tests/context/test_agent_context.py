@@ -19,8 +19,9 @@ from workbook.context.causes import Cause
 from workbook.context.diagnosis import PrefixBroken, diagnose
 from workbook.context.masking import MaskError, Mode, mask
 from workbook.context.memory import DiskFullError, Memory
-from workbook.context.observations import PLAIN, VARIED, draw, reference
+from workbook.context.observations import PLAIN, VARIED, Wording, draw, reference
 from workbook.context.overhead import measure
+from workbook.context.parts import shared
 from workbook.context.retrieval import Retrieval
 
 TOOLS = [
@@ -336,6 +337,8 @@ def test_sync_appends_what_is_new_and_refuses_what_is_not() -> None:
         with pytest.raises(PrefixBroken, match=f"message {message}") as caught:
             context.sync(change)
         assert caught.value.found.cause is cause
+        after = b"".join(canonical(one).encode() + b"\n" for one in change)
+        assert caught.value.found.offset == shared(before.data, after)
         assert context.render() == before
     number = copy.deepcopy(messages)
     number[2]["tool_calls"][0]["function"]["arguments"]["b"] = 1.0  # equal in Python, other bytes
@@ -361,6 +364,9 @@ def test_restate_names_what_changed(inside: bool) -> None:
         with pytest.raises(PrefixBroken) as caught:
             context.restate(words, tools)
         assert caught.value.found.cause is cause
+        if inside:
+            other = AgentContext(system if words is None else words, TOOLS if tools is None else tools)
+            assert caught.value.found.offset == shared(before.data, other.render().data)
         assert context.render() == before
 
 
@@ -440,3 +446,12 @@ def test_a_tool_that_is_equal_in_python_and_not_in_json_is_another(default: obje
         context = AgentContext("s", [{"name": "a", "parameters": {"default": 1}}], tools_in_system=inside)
         with pytest.raises(PrefixBroken):
             context.restate(tools=[{"name": "a", "parameters": {"default": default}}])
+
+
+@pytest.mark.parametrize("wording", VARIED, ids=lambda wording: wording.name)
+@pytest.mark.parametrize("value", [{1: 2}, {1: 2, "a": 3}, {"a": {1: 2}}, {"a": float("nan")}])
+def test_what_has_no_canonical_form_has_none_in_any_wording(wording: Wording, value: Any) -> None:
+    context = AgentContext("s", wordings=[wording])
+    with pytest.raises(NotCanonicalError):
+        context.add_observation(value)
+    assert len(context) == 1

@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from workbook.context.canonical import canonical, plain, utf8
 from workbook.context.definitions import opening, sorted_tools
@@ -214,12 +214,12 @@ class AgentContext:
             messages: the whole conversation, without the tail.
 
         Raises:
-            PrefixBroken: What has been rendered is not the beginning of it.
+            PrefixBroken: What has been rendered is not the beginning of it; the byte is one of `render()`.
             NotCanonicalError, TypeError: One of the new ones is no message. None of them is appended.
         """
         mine = len(self._messages)
         if any(not _same(old, new) for old, new in zip(self._messages, messages, strict=False)) or len(messages) < mine:
-            self._broken(self._messages, [plain(message, "a message") for message in messages])
+            self._broken(bytes(self._data), b"".join(_line(_checked(message)) for message in messages))
         new = [_checked(message) for message in messages[mine:]]
         for message in new:
             self._append(message)
@@ -241,11 +241,12 @@ class AgentContext:
             "messages": [{"role": "system", "content": self._system if system is None else system}],
             "tools": [json.loads(line) for line in named.values()],
         }
-        if self._tools_in_system:
-            before = {"messages": [{"role": "system", "content": opening(self._system, self._tools)}]}
-            after = {"messages": [{"role": "system", "content": opening(after["messages"][0]["content"], named)}]}
-        if self._system != (self._system if system is None else system) or self._tools != named:
-            self._broken(before, after)
+        if self._system == after["messages"][0]["content"] and self._tools == named:
+            return
+        if self._tools_in_system:  # as it stands in the rendering
+            content = opening(after["messages"][0]["content"], named)
+            self._broken(self.line(0), _line({"role": "system", "content": content}))
+        self._broken(before, after)
 
     # The tail, and what is allowed now: neither touches what was rendered
 
@@ -379,7 +380,7 @@ class AgentContext:
         self._rendered += len(line)
         return len(self._messages) - 1
 
-    def _broken(self, before: Any, after: Any) -> None:
+    def _broken(self, before: Any, after: Any) -> NoReturn:
         found = diagnose(before, after)
         assert found is not None
         raise PrefixBroken(found)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbook.context.canonical import canonical
+from workbook.context.canonical import canonical, plain
 from workbook.context.memory import Stored, encode
 
 MAX_FIELD = 200
@@ -53,7 +53,7 @@ def _tagged(tool: str, kind: str, value: Any) -> str:
 def _listed(tool: str, kind: str, value: Any) -> str:
     if not isinstance(value, Mapping):
         return f"{tool}, {kind}: {_body(value)}"
-    lines = [f"- {key}: {canonical(value[key])}" for key in sorted(value)]
+    lines = [f"- {key}: {canonical(item)}" for key, item in plain(value).items()]
     return "\n".join([f"{tool}, {kind}:", *lines])
 
 
