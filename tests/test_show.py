@@ -28,5 +28,12 @@ def test_lines_in_a_cell_stay_in_its_row() -> None:
     assert "first\\nsecond" in render(table)
 
 
+def test_nothing_in_a_cell_speaks_to_the_terminal_or_ends_the_row() -> None:
+    table = Table(("cell",), [("a\rb\x1b[31mc\u2028d\x85e\x00\ud800",)])
+    for text in (str(table), table._repr_markdown_()):
+        assert text.isprintable() or set(text) - {"\n"} == {one for one in text if one.isprintable()}
+    assert str(table).splitlines()[1] == r"a\rb\x1b[31mc\u2028d\x85e\x00\ud800"
+
+
 def test_bold_is_bold() -> None:
     assert "<strong>lost</strong>" in render(Table(("variables",), [("**lost**",)]))

@@ -37,7 +37,9 @@ class Table:
 
 
 def _one_line(cell: object) -> str:
-    return str(cell).replace("\n", "\\n")
+    # Control characters would end the row, or speak to the terminal; surrogates cannot be printed.
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: repr(match[0])[1:-1], str(cell))
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _escape(text: str) -> str:
