@@ -191,6 +191,8 @@ def test_fsync_reaches_the_file_and_its_folder(tmp_path: Path, monkeypatch: pyte
     assert not calls
     Memory(tmp_path / "b", fsync=True).put("x")
     assert len(calls) == 2
+    Memory(tmp_path / "a", fsync=True).put("x")  # it is there, but perhaps not on the disk
+    assert len(calls) == 4
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ Two forms are read, both OpenAI's chat completions or what speaks like them:
 - *Conversations*: whole ones, `{"messages": …, "tools": …}`. Each message of the assistant is taken for the answer to
   all that stands before it, which assumes that the agent only appended; there is no usage.
 
-A log is a list of them, or text with one a line. What is made of it is a `Trace`: write it with `write_trace`.
-`read_log` reads a file of either form, or a trace.
+A log is a list of them, or text with one a line. What is made of it is a `Trace`: write it with `write_trace`. Half of
+a surrogate pair, which UTF-8 cannot write, becomes U+FFFD. `read_log` reads a file of either form, or a trace.
 """
 
 import codecs

@@ -129,6 +129,8 @@ class Memory:
                 if self.name_of(present) == name:
                     raise MemoryFailure(f"{path} holds another content with the same name: use another folder for this")
                 self._write(path, data)  # damaged: mended, now that its content is at hand
+            elif self._fsync:  # who has written it may not have waited
+                self._sync(path)
         return Stored(name, kind, len(data), 0 if kind == "bytes" else len(split_lines(data)))
 
     def read(self, name: str) -> bytes:
@@ -176,7 +178,7 @@ class Memory:
                     os.fsync(descriptor)
             unfinished.path.replace(path)
             if self._fsync:
-                _sync_folder(self.folder)
+                _sync_path(self.folder)
         except OSError as error:
             unfinished.path.unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -188,6 +190,13 @@ class Memory:
         except BaseException:
             unfinished.path.unlink(missing_ok=True)
             raise
+
+    def _sync(self, path: Path) -> None:
+        try:
+            _sync_path(path)
+            _sync_path(self.folder)
+        except OSError as error:
+            raise MemoryFailure(f"{path} cannot be written to the disk: {error}") from error
 
     def _remove_unfinished(self) -> None:
         for path in self.folder.glob(".*.part"):
@@ -216,10 +225,10 @@ class _Unfinished:
         os.close(self._descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
+def _sync_path(path: Path) -> None:
     if os.name == "nt":  # folders cannot be opened there
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -79,7 +79,8 @@ class Profiler:
         """Takes the next step, with its response and tools as far as there are any.
 
         Args:
-            step: The step; those of several runs may alternate.
+            step: The step; those of several runs may alternate. It is kept, not copied: an agent that changes messages
+                in place gives copies of them.
             replayed: Whether its usage is a replay's.
         """
         start = time.perf_counter()
