@@ -166,6 +166,10 @@ class Asker(ABC):
             raise AnswerRaised(names, str(raised.get("message"))[:MAX_TEXT], str(raised.get("where", ""))[:MAX_TEXT])
         raise AnswerRefused("the answer is malformed")
 
+    def has_lent(self, number: object) -> bool:
+        """Returns whether a function has been passed along under this number."""
+        return type(number) is int and 0 <= number < len(self._callbacks)
+
     def answer_callback(self, message: dict[str, Any], blobs: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         """Calls the function that a callback names; returns the answer to send.
 
@@ -175,7 +179,7 @@ class Asker(ABC):
         sent: list[bytes] = []
         try:
             number = message["callback"]
-            if type(number) is not int or not 0 <= number < len(self._callbacks):
+            if not self.has_lent(number):
                 raise LookupError("there is no such callback")
             arguments, keywords = decode(message["arguments"], blobs), decode(message["keywords"], blobs)
             if self._ended_by is not None:
@@ -237,6 +241,8 @@ class BoxAsker(Asker):
                         raise TimeoutError
                     answer, found = self._box.receive(self.left())
                     if "callback" in answer:
+                        if not self.has_lent(answer["callback"]):  # only what bypasses the wire can ask for that
+                            raise ChannelError("a call of a function that was never lent")
                         self._box.send(*self.answer_callback(answer, found))
                 if answer.get("id") == message["id"] and "callback" not in answer:
                     return answer, found

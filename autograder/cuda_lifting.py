@@ -8,15 +8,15 @@ from collections.abc import Sequence
 
 from autograder.bindings import Binding, bindings
 from autograder.kernel_language import Refused
-from autograder.syntax import parse
+from autograder.syntax import parse, parsing_cost
 
 __all__ = ["CudaCells", "Refused"]
 
 MAX_CELL = 100_000
-"""Characters of a cell that is read."""
+"""What a cell that is read may cost to parse, in characters."""
 
 MAX_CELLS = 1_000_000
-"""Characters that are read of all cells, of the last ones first."""
+"""Likewise all cells together, the last ones first."""
 
 
 class CudaCells:
@@ -28,8 +28,8 @@ class CudaCells:
         self._unread = 0
         left, read = MAX_CELLS, []
         for index in reversed(range(len(cells))):
-            if len(cells[index]) <= min(left, MAX_CELL):
-                left -= len(cells[index])
+            if (cost := parsing_cost(cells[index])) <= min(left, MAX_CELL):
+                left -= cost
                 read.append(index)
             else:
                 self._unread += 1

@@ -81,7 +81,6 @@ class Grader:
         *,
         seed: str | None = None,
         cell_timeout: int = CELL_TIMEOUT,
-        criterion_timeout: float = math.inf,
         accept_weak_isolation: bool = False,
     ) -> None:
         """Prepares to grade.
@@ -89,7 +88,6 @@ class Grader:
         Args:
             seed: Of all inputs; None draws one. All submissions that one grader grades get the same inputs.
             cell_timeout: Seconds that a cell of a submission may take.
-            criterion_timeout: Seconds that a criterion may take, where its own limit is higher.
             accept_weak_isolation: Grade also where a layer of the sandbox does not hold; each grade then says so.
 
         Raises:
@@ -100,7 +98,7 @@ class Grader:
         self.weak_isolation = check_isolation(accept_weak=accept_weak_isolation)
         self._filtered = seccomp.unavailable() is None  # if it is not, that was accepted
         self.seed = seed or secrets.token_hex(16)
-        self._cell_timeout, self._criterion_timeout = cell_timeout, criterion_timeout
+        self._cell_timeout = cell_timeout
         self._model = LanguageModel()
         self._bench = BoxBench(filtered=self._filtered)
         self._cuda_bench = CudaBoxBench(filtered=self._filtered)
@@ -118,6 +116,7 @@ class Grader:
         earlier: Mapping[str, int] = {},
         known: Mapping[str, Verdict] = {},
         seed: str | None = None,
+        criterion_timeout: float = math.inf,
     ) -> Grade:
         """Grades a notebook, and writes into it what its cells put out and what the judge says.
 
@@ -132,6 +131,7 @@ class Grader:
             earlier: By criterion, how many submissions in a row have failed it before: each is shown another hint.
             known: Verdicts by criterion that hold for this work, so that they need not be run.
             seed: Of the inputs, where it is not to be this grader's.
+            criterion_timeout: Seconds that a criterion may take, where its own limit is higher.
 
         Raises:
             ExerciseError: The exercise is not as it must be.
@@ -141,7 +141,7 @@ class Grader:
         self.start(exercise)
         wanted = [one for one in exercise.acceptance.criteria.values() if only is None or one.id in only]
         criteria = [
-            replace(criterion, seconds=min(criterion.seconds, self._criterion_timeout))
+            replace(criterion, seconds=min(criterion.seconds, criterion_timeout))
             for criterion in wanted
             if criterion.id not in known
         ]

@@ -24,12 +24,12 @@ from autograder.kernel_language import (
     literal,
     without_docstring,
 )
-from autograder.syntax import parse
+from autograder.syntax import parse, parsing_cost
 
 __all__ = ["Cells", "LiftedKernel", "Parameter", "Refused"]
 
 MAX_SOURCE = 100_000
-"""Characters that are read of all cells; a `{` counts for ten, since the parts of an f-string are slow to parse.
+"""What the cells that are read may cost to parse, in characters.
 
 Cells with a kernel come first, then those that stand last in the notebook. Half a second is the most that it takes.
 """
@@ -204,7 +204,7 @@ def _within_bounds(cells: Sequence[str]) -> list[int]:
     first = sorted(range(len(cells)), key=lambda index: ("@triton.jit" not in cells[index], -index))
     read, total = [], 0
     for index in first:
-        cost = len(cells[index]) + 9 * cells[index].count("{")
+        cost = parsing_cost(cells[index])
         if cost <= MAX_SOURCE - total:
             read.append(index)
             total += cost

@@ -2,8 +2,27 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+LONGEST = (
+    "test_exercises.py",
+    "attacks/test_attacks.py",
+    "test_chapters.py",
+    "attacks/test_workbook.py",
+    "browser/test_exercises.py",
+)
+"""Files that take minutes, the longest first. One worker runs a file: for what begins last, the other one waits."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has the longest files begin first; all others follow in their order."""
+    root = Path(__file__).parent
+    places = {root / name: place for place, name in enumerate(LONGEST)}
+    if missing := [str(path) for path in places if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py names what is not there: {', '.join(missing)}")
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

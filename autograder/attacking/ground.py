@@ -122,11 +122,17 @@ class Ground:
             self.exercise.root,
             *map(Path, sys.path),
         ]
-        inside = [path for place in places if place.is_dir() for path in place.iterdir()]
+        inside = [entry for place in places if place.is_dir() for entry in os.scandir(place)]
         caches = [Path.home() / name for name in (".triton", ".ipython", ".cache/torch", ".local/lib", ".config")]
-        caches += [path for path in inside if path.name.startswith(("torchinductor", "__pycache__"))]
-        inside += [path for cache in caches for path in cache.rglob("*")]
-        return [str(path) for path in inside if marker in path.name]
+        caches += [Path(entry) for entry in inside if entry.name.startswith(("torchinductor", "__pycache__"))]
+        deeper = (
+            os.path.join(folder, name)  # noqa: PTH118 - thousands of paths for each attack
+            for cache in caches
+            for folder, folders, files in os.walk(cache)
+            for name in (*folders, *files)
+            if marker in name
+        )
+        return [*(entry.path for entry in inside if marker in entry.name), *deeper]
 
 
 @contextmanager

@@ -28,6 +28,9 @@ CELL_TIMEOUT = 5
 CRITERION_TIMEOUT = 10.0
 """Seconds of a criterion, likewise."""
 
+EMPTY_TIMEOUT = 3.0
+"""Seconds of a criterion of the empty answer, which meets all of them, and at which nothing is lost by haste."""
+
 MOST_SECONDS = 120.0
 """Of one submission: what its cells and criteria may take, on a busy machine."""
 
@@ -84,12 +87,7 @@ def run_attacks(
     problems: list[str] = []
     with ExitStack() as stack:
         grader = stack.enter_context(
-            Grader(
-                seed=seed,
-                cell_timeout=CELL_TIMEOUT,
-                criterion_timeout=CRITERION_TIMEOUT,
-                accept_weak_isolation=accept_weak_isolation,
-            )
+            Grader(seed=seed, cell_timeout=CELL_TIMEOUT, accept_weak_isolation=accept_weak_isolation)
         )
         grounds: dict[str, Ground] = {}
         for exercise in dict.fromkeys(exercise for exercise, _ in work):
@@ -141,7 +139,9 @@ class _Trial:
         began = time.monotonic()
         grade: Grade | None = None
         try:
-            notebook, grade = self._grade(folder, place, self._criteria(place.exercise, attack, answer))
+            criteria = self._criteria(place.exercise, attack, answer)
+            timeout = EMPTY_TIMEOUT if answer == "empty" else CRITERION_TIMEOUT
+            notebook, grade = self._grade(folder, place, criteria, timeout)
             problem = self._problem(attack, answer, grade, notebook, place, marker)
         except Exception as error:  # noqa: BLE001 - whatever a submission brings about here, it has got through
             problem = f"grading ended with {type(error).__name__}: {error}"
@@ -177,7 +177,7 @@ class _Trial:
             return criteria[:1]
         return criteria[:2] if exercise.shape == "object" else criteria  # those of objects may take minutes
 
-    def _grade(self, folder: Path, place: Ground, criteria: list[str]) -> tuple[Any, Grade]:
+    def _grade(self, folder: Path, place: Ground, criteria: list[str], timeout: float) -> tuple[Any, Grade]:
         import nbformat
 
         from autograder.course.released import read_release
@@ -186,7 +186,7 @@ class _Trial:
 
         submission = read_submission(folder, place.exercise.name)
         unit = Unit(place.exercise, read_release(place.exercise), folder.parent.name, submission)
-        graded = grade_unit(self._grader, unit, only=criteria)
+        graded = grade_unit(self._grader, unit, only=criteria, criterion_timeout=timeout)
         return nbformat.reads(graded.notebook, as_version=4), graded.grade
 
     def _problem(self, attack: Attack, answer: str, grade: Grade, notebook: Any, place: Ground, marker: str) -> str:
@@ -232,7 +232,7 @@ class _Trial:
     def _next(self, place: Ground) -> str:
         """Grades the neighbour's right answer, on the first criterion; returns what is wrong with its grade."""
         folder = Path(place.places["neighbour"]).parent
-        _, grade = self._grade(folder, place, list(place.exercise.acceptance.criteria)[:1])
+        _, grade = self._grade(folder, place, list(place.exercise.acceptance.criteria)[:1], CRITERION_TIMEOUT)
         verdict = grade.verdicts[0]
         return "" if grade.passed else f"the next submission failed {verdict.criterion}: {verdict.message}"
 

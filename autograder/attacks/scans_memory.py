@@ -14,7 +14,9 @@ with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:
             start, end = (int(part, 16) for part in place.groups())
             try:
                 memory.seek(start)
-                found |= set(re.findall(rb"[ -~]{1,64}/ch\d\d_ex\d+[^ ]{0,40}", memory.read(end - start)))
+                held = memory.read(end - start)
+                names = re.finditer(rb"/ch\d\d_ex\d+", held)
+                found |= {held[max(0, name.start() - 64) : name.end() + 40] for name in names}
             except (OSError, ValueError, OverflowError):
                 pass
 print(found)

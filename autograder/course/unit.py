@@ -1,5 +1,6 @@
 """The unit of grading: one submission of one exercise. It writes nothing, so it may be done anywhere, and twice."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,13 @@ class Graded:
     stages: dict[str, float]
 
 
-def grade_unit(grader: "Grader", unit: Unit, config: Any = None, only: Collection[str] | None = None) -> Graded:
+def grade_unit(
+    grader: "Grader",
+    unit: Unit,
+    config: Any = None,
+    only: Collection[str] | None = None,
+    criterion_timeout: float = math.inf,
+) -> Graded:
     """Grades a submission.
 
     Args:
@@ -67,6 +74,7 @@ def grade_unit(grader: "Grader", unit: Unit, config: Any = None, only: Collectio
         unit: What is to be graded.
         config: nbgrader's, for how much of the outputs is kept.
         only: The criteria to run; None for all.
+        criterion_timeout: Seconds that a criterion may take, where its own limit is higher.
 
     Raises:
         UnfitNotebookError: nbgrader would read other points from it than the judge's.
@@ -86,6 +94,7 @@ def grade_unit(grader: "Grader", unit: Unit, config: Any = None, only: Collectio
         earlier=unit.earlier,
         known=unit.known,
         seed=unit.seed,
+        criterion_timeout=criterion_timeout,
     )
     with stages("write"):
         finish(notebook, config)

@@ -34,10 +34,10 @@ def test_the_judge_holds_on_every_exercise_of_the_workbook() -> None:
     if reason := available():
         unavailable(reason)
     assert {exercise.name for exercise, _ in sample()} == {exercise.name for exercise in OURS}
-    held(attacked(sample()))
+    held(attacked(sample(), jobs=2))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_every_attack_on_every_exercise_of_the_workbook_by_all_criteria() -> None:
-    held(attacked(chosen(ATTACKS, OURS, whole=True), whole=True))
+    held(attacked(chosen(ATTACKS, OURS, whole=True), jobs=2, whole=True))

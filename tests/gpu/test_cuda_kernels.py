@@ -114,6 +114,14 @@ def test_the_last_text_counts_and_other_letters_stand_in_comments_alone() -> Non
     assert CudaCells([CELL, 'ADD = r"""// 中文\n"""']).lift("ADD") == "// __\n"
 
 
+def test_cells_that_are_slow_to_parse_are_not_read() -> None:
+    """The parts of an f-string take a hundred times as long as other text."""
+    slow = 'f"' + "{1}" * 33_000 + '"'
+    with pytest.raises(Refused, match="40 cells could not be read"):
+        CudaCells(["OTHER = 1", *[slow] * 40]).lift("ADD")
+    assert CudaCells([CELL, *[slow] * 40]).lift("ADD") == ADD
+
+
 def test_a_text_with_two_kernels_is_asked_for_by_name() -> None:
     kernels = CudaKernels(CudaLocalBench(), [CELL.replace('"""\n', '"""\n__global__ void other(int* z) {}\n', 1)])
     with pytest.raises(Failed, match="must define one kernel"):

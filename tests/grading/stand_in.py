@@ -42,6 +42,7 @@ class StandIn:
         earlier: Mapping[str, int] = {},
         known: Mapping[str, Verdict] = {},
         seed: str | None = None,
+        criterion_timeout: float = 0,  # noqa: ARG002 - likewise
     ) -> Grade:
         from copy import deepcopy
 

@@ -403,6 +403,21 @@ def add(a, b):
     assert "malformed" in message(grade(add=forge), "adds")
 
 
+def test_a_call_of_a_function_that_was_never_lent_breaks_the_protocol(grade: Any) -> None:
+    """The wire's inner end cannot ask for that: it is the notebook that speaks."""
+    flood = """
+def add(a, b):
+    import gc
+    line = next(item for item in gc.get_objects() if type(item).__name__ == 'HostLine')
+    while True:
+        line.send({"callback": 0, "arguments": [], "keywords": {}})
+        line.receive(None)
+"""
+    result = grade(add=flood)
+    assert "broke the protocol: a call of a function that was never lent" in message(result, "adds")
+    assert states(result).split()[-1] == "passed", "only that criterion is lost"
+
+
 def test_some_of_the_criteria(grader: Grader, exercise: Exercise) -> None:
     result = grader.grade(notebook(), exercise, only=["adds", "applies"])
     assert [verdict.criterion for verdict in result.verdicts] == ["adds", "applies"]
