@@ -158,3 +158,12 @@ def test_a_tool_without_parameters_takes_an_object(parameters: object) -> None:
     jsonschema.validate({"tool": "a", "arguments": {}}, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"tool": "a", "arguments": "x"}, schema)
+
+
+def test_states_that_are_changed_afterwards_lead_where_they_led() -> None:
+    then, prefixes = {"a": "second"}, ["a"]
+    states = ToolStates(["a", "b"], {"first": State("required", prefixes, then), "second": State()}, "first")
+    then["a"] = "nowhere"
+    prefixes.append("b")
+    assert states.mask.allowed == ("a",)
+    assert states.call("a") == "second"

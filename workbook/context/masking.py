@@ -164,7 +164,7 @@ class ToolStates:
     """
 
     def __init__(self, tools: Sequence[str], states: Mapping[str, State], start: str) -> None:
-        self._states = dict(states)
+        self._then = {name: dict(state.then) for name, state in states.items()}
         self._masks: dict[str, Mask] = {}
         for name, state in states.items():
             try:
@@ -193,7 +193,7 @@ class ToolStates:
         """
         if tool not in self.mask.allowed:
             raise MaskError(f"{tool!r} may not be called in state {self.state!r}: {', '.join(self.mask.allowed)} may")
-        then = self._states[self.state].then
+        then = self._then[self.state]
         fitting = [prefix for prefix in then if tool.startswith(prefix)]
         if fitting:
             self.state = then[max(fitting, key=len)]
