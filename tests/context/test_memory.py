@@ -212,3 +212,13 @@ def test_files_of_others_are_not_stored_observations(memory: Memory) -> None:
     assert "notes-of-someone" not in memory
     with pytest.raises(MissingError, match="None is no reference"):
         memory.read(None)  # type: ignore[arg-type]
+
+
+def test_what_is_no_file_is_neither_waited_for_nor_read(memory: Memory) -> None:
+    path = memory.folder / memory.put("x").name
+    for put_there in (os.mkfifo, lambda place: place.symlink_to("/dev/zero"), os.mkdir):
+        path.rmdir() if path.is_dir() else path.unlink()
+        put_there(path)
+        for use in (lambda: memory.read(path.name), lambda: memory.put("x")):
+            with pytest.raises(MemoryFailure, match="it is no file"):
+                use()

@@ -119,7 +119,7 @@ class Memory:
         name = self.name_of(data)
         path = self.folder / name
         try:
-            present = path.read_bytes()
+            present = _read(path)
         except FileNotFoundError:
             self._write(path, data)
         except OSError as error:
@@ -145,7 +145,7 @@ class Memory:
             raise MissingError(f"{name!r} is no reference: one has {NAME_LENGTH} hex digits")
         path = self.folder / name
         try:
-            data = path.read_bytes()
+            data = _read(path)
         except FileNotFoundError:
             raise MissingError(f"nothing is stored as {name} in {self.folder}") from None
         except OSError as error:
@@ -223,6 +223,12 @@ class _Unfinished:
 
     def __exit__(self, *exception: object) -> None:
         os.close(self._descriptor)
+
+
+def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would be waited for, and a device has no end
+        raise OSError(errno.EINVAL, "it is no file")
+    return path.read_bytes()
 
 
 def _sync_path(path: Path) -> None:
