@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autograder.acceptance import Failed, Proxy, Work, criterion, equal, expect, fails_with
+from autograder.asker import AnswerRaised
 from autograder.shrinking import for_all
 
 HIDES = ("workbook.context",)
@@ -51,9 +52,8 @@ def the_set_is_right(work: Work, rng: random.Random) -> None:
         tools = names(rng, rng.randint(1, TOOLS))
         mode, prefixes = restriction(rng, tools)
         given = [*tools, *rng.choices(tools, k=rng.choice((0, 0, 2)))]
-        wanted = allowed_by(tools, mode, prefixes)
-        hint = "Does each name that begins so belong to it, and no other one?"
-        equal(work.call("actions", given, mode, prefixes), wanted, hint)
+        wanted, got = allowed_by(tools, mode, prefixes), work.call("actions", given, mode, prefixes)
+        equal(got, wanted, differing(got, wanted))
 
     for_all(work, rng, case, tries=60)
 
@@ -122,7 +122,8 @@ def states_lead_on(work: Work, rng: random.Random) -> None:
             else:
                 with fails_with("MaskError", f"{action!r} is not allowed in {states[state]}."):
                     machine.step(action)
-                in_state(work, machine, state, right)
+                hint = f"{action!r} was refused: that changes nothing."
+                equal(work.get(machine, "state"), state, hint)
         in_state(work, machine, state)
 
     for_all(work, rng, case, tries=40)
@@ -486,9 +487,15 @@ def prefilled(work: Work, tools: list[str], allowed: list[Action]) -> str:
         with fails_with("MaskError", why):
             work.call("prefill", tools, allowed)
         return ""
-    hint = "Is it the longest text with which all allowed openings begin?"
-    equal(work.call("prefill", tools, allowed), common(allowed), hint)
-    return common(allowed)
+    right = common(allowed)
+    try:
+        got = work.call("prefill", tools, allowed)
+    except AnswerRaised as error:
+        if "MaskError" not in error.names:
+            raise
+        raise Failed(f"raised {error}", f"{right!r} says it: no other action begins so.") from error
+    equal(got, right, "Is it the longest text with which all allowed openings begin?")
+    return right
 
 
 def common(allowed: list[Action]) -> str:
@@ -632,21 +639,33 @@ def asked_everywhere(
                 work.call("next_tokens", vocabulary, texts, written)
         else:
             got = work.call("next_tokens", vocabulary, texts, written)
-            equal(got, wanted, differing(vocabulary, got, wanted, written))
+            equal(got, wanted, astray(vocabulary, got, wanted, written))
 
 
-def differing(
+def astray(
     vocabulary: list[bytes | None], got: Any, wanted: list[int] | None, written: bytes
 ) -> str:
     """What is wrong with some ids."""
     if wanted is None:
         return f"In {written!r} one of the texts is complete: all tokens may come."
-    if type(got) is not list or not all(type(number) is int for number in got):
-        return f"After {written!r} no text is complete yet: give a list of ids."
-    lost = sorted({repr(vocabulary[number]) for number in wanted if number not in got})
-    more = sorted({repr(vocabulary[n]) for n in got if n not in wanted and n < len(vocabulary)})
-    parts = [f"{' '.join(lost)} may come"] * bool(lost) + [f"{' '.join(more)} may not"] * bool(more)
-    return f"After {written!r}: {', '.join(parts) or 'the ids are right: sorted, and each once?'}."
+    if got is None:
+        return f"After {written!r} no text is complete yet."
+    shown = {number: f"{number} ({token!r})" for number, token in enumerate(vocabulary)}
+    return f"After {written!r}: {differing(got, wanted, shown)}"
+
+
+def differing(got: Any, wanted: list[Any], shown: dict[Any, str] | None = None) -> str:
+    """What a list lacks and what it has too much of."""
+    if type(got) is not list or not all(type(one) in (int, str, type(None)) for one in got):
+        return "That is no such list."
+    lost, more = ([one for one in a if one not in b] for a, b in ((wanted, got), (got, wanted)))
+    listed = [", ".join((shown or {}).get(one, repr(one)) for one in many) for many in (lost, more)]
+    said = [
+        f"{what}: {many}."
+        for what, many in zip(("Missing", "Too many"), listed, strict=True)
+        if many
+    ]
+    return " ".join(said) or "They are the right ones, in another order or more than once."
 
 
 def next_by_trial(
