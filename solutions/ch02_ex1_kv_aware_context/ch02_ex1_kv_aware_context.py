@@ -144,6 +144,8 @@ from workbook.context.workload import draw
 Message = Mapping[str, Any]
 Observation = str | bytes | list[Any] | dict[str, Any]
 Todo = Sequence[tuple[str, bool]]
+Write = Callable[[str, bytes], None]
+Read = Callable[[str], bytes | None]
 
 
 # %% nbgrader={"grade": false, "grade_id": "helpers", "locked": true, "schema_version": 3, "solution": false, "task": false}
@@ -324,55 +326,40 @@ for kind in (Naive, Appended, Cleared):
 class Store:
     """Observations in files that are named by their contents."""
 
-    def __init__(
-        self, write: Callable[[str, bytes], None], read: Callable[[str], bytes | None]
-    ) -> None:
+    def __init__(self, write: Write, read: Read) -> None:
         self._write, self._read = write, read
 
     def put(self, obs: Observation) -> str:
         """Keeps an observation; returns its ref."""
         ### BEGIN SOLUTION
-        if isinstance(obs, bytes):
-            data = b"b" + obs
-        elif isinstance(obs, str):
-            data = b"t" + obs.encode()
-        else:
-            data = b"j" + canonical(obs).encode()
+        text = obs if isinstance(obs, str | bytes) else canonical(obs)
+        kind = {str: b"t", bytes: b"b"}.get(type(obs), b"j")
+        data = kind + (text if isinstance(text, bytes) else text.encode())
         ref = hashlib.sha256(data).hexdigest()[:16]
         self._write(ref, data)
         return ref
         ### END SOLUTION
 
     def restore(self, ref: str) -> Observation:
-        """Returns an observation as it was.
-
-        Raises:
-            KeyError: There is no such file.
-        """
+        """Returns an observation as it was. Raises KeyError where there is no such file."""
         ### BEGIN SOLUTION
         data = self._read(ref)
         if data is None:
             raise KeyError(ref)
         kind, content = data[:1], data[1:]
-        if kind == b"b":
-            return content
-        return content.decode() if kind == b"t" else json.loads(content)
+        text = content if kind == b"b" else content.decode()
+        return json.loads(text) if kind == b"j" else text
         ### END SOLUTION
 
     def retrieve(self, ref: str, contains: str) -> str:
-        """Returns the lines that hold a text, 2,000 bytes at most.
-
-        Raises:
-            KeyError: There is no such file.
-        """
+        """Returns the lines that hold a text, 2,000 bytes at most. Raises KeyError likewise."""
         ### BEGIN SOLUTION
         obs = self.restore(ref)
         text = obs if isinstance(obs, str) else json.dumps(obs, indent=1, ensure_ascii=False)
-        found = []
-        for line in text.split("\n"):
-            place = line.find(contains)
-            if place >= 0:
-                found.append(line[max(0, place - 150) : place + len(contains) + 150])
+        lines = [line for line in text.split("\n") if contains in line]
+        places = [max(0, line.find(contains) - 150) for line in lines]
+        length = 300 + len(contains)
+        found = [line[at : at + length] for line, at in zip(lines, places, strict=True)]
         return "\n".join(found).encode()[:2000].decode(errors="ignore")
         ### END SOLUTION
 

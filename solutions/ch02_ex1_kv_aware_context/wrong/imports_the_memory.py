@@ -6,12 +6,13 @@ class Store:
     """The workbook's memory in a folder of its own."""
 
     def __init__(self, write, read):
+        import tempfile
         from pathlib import Path
 
         from workbook.context.memory import Memory
         from workbook.context.retrieval import Retrieval
 
-        self.memory = Memory(Path("memory"))
+        self.memory = Memory(Path(tempfile.mkdtemp()))
         self._retrieval = Retrieval(self.memory)
 
     def put(self, obs):
