@@ -127,6 +127,7 @@ class Work:
 
     Attributes:
         exchanges: The last questions, with their answers.
+        measured: What the criterion has measured, a line each; shown whether it is met or not.
         asked_model: Whether the language model was asked for.
     """
 
@@ -143,6 +144,7 @@ class Work:
         self._kernels = kernels
         self._cuda_kernels = cuda_kernels
         self.exchanges: list[str] = []
+        self.measured: list[str] = []
         self.asked_model = False
 
     def new(self, name: str, *arguments: Any, **keywords: Any) -> Proxy:

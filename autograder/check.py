@@ -72,8 +72,9 @@ def report(verdict: "Verdict") -> None:
     Raises:
         CheckFailed: The criterion is not met.
     """
+    measured = [f"  measured: {line}" for line in verdict.measured]
     if verdict.state == "passed":
-        print(f"✓ {verdict.criterion}")
+        print("\n".join([f"✓ {verdict.criterion}", *measured]))
     elif verdict.state == "not run":
         print(f"– {verdict.criterion} was not run: {verdict.message}")
     else:
@@ -81,7 +82,7 @@ def report(verdict: "Verdict") -> None:
         earned = f"{verdict.fraction:.0%} of {verdict.criterion} is met" if verdict.fraction else verdict.criterion
         mistake = [f"  perhaps: {verdict.mistake}"] if verdict.mistake else []
         hint = [f"  hint: {verdict.hint}"] if verdict.hint else []
-        raise CheckFailed("\n".join([f"{earned}: {verdict.message}", *asked, *mistake, *hint]))
+        raise CheckFailed("\n".join([f"{earned}: {verdict.message}", *measured, *asked, *mistake, *hint]))
 
 
 class _Namespace(dict[str, Any]):

@@ -22,6 +22,7 @@ Kind = Literal["passed", "failed", "not written yet", "not checked", "not run"]
 
 _FRESH = "from a fresh copy of the exercise"
 _STUB = "raise NotImplementedError"
+_MEASURED = "  measured: "
 _LOOK = "In JupyterLab, Kernel > Restart Kernel and Run All Cells shows the whole error."
 _SYNTAX = "Python cannot read this cell. Look at that line, and at the one before it."
 _IMPORT = "Is the name right? The exercise needs only what `make setup` installs."
@@ -270,13 +271,15 @@ def _verdict(unknown: CheckVerdict, cell: Any, last: Any) -> CheckVerdict:
         reason = printed.partition(f"– {criterion} was not run: ")[2].strip()
         return replace(timed, state="not run", kind="not run", message=reason)
     if f"✓ {criterion}\n" in printed:
-        return replace(timed, state="passed", kind="passed", fraction=1.0, points=timed.max_points)
+        said = printed.partition(f"✓ {criterion}\n")[2].splitlines()
+        measured = tuple(line.removeprefix(_MEASURED) for line in said if line.startswith(_MEASURED))
+        return replace(timed, state="passed", kind="passed", fraction=1.0, points=timed.max_points, measured=measured)
     return not_checked(f"its check cell was changed: copy it {_FRESH}")
 
 
 def _failed(unknown: CheckVerdict, text: str) -> CheckVerdict:
     """Takes apart what a check that does not hold has said."""
-    parts: dict[str, list[str]] = {"asked": [], "perhaps": [], "hint": []}
+    parts: dict[str, list[str]] = {"asked": [], "measured": [], "perhaps": [], "hint": []}
     message: list[str] = []
     latest = message
     for line in text.splitlines():
@@ -300,6 +303,7 @@ def _failed(unknown: CheckVerdict, text: str) -> CheckVerdict:
         mistake="\n".join(parts["perhaps"]),
         hint="\n".join(parts["hint"]),
         evidence=tuple(parts["asked"]),
+        measured=tuple(parts["measured"]),
     )
 
 

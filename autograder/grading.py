@@ -6,7 +6,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -370,11 +370,16 @@ def verdict_html(verdict: Verdict) -> str:
     parts = [f"<p>{head} ({verdict.state})</p>"]
     if verdict.message:
         parts.append(f"<p>{html.escape(verdict.message)}</p>")
+    if verdict.measured:
+        parts.append(_preformatted(verdict.measured))
     if verdict.evidence:
-        lines = "\n".join(html.escape(line) for line in verdict.evidence)
-        parts.append(f"<pre>{lines}</pre>")
+        parts.append(_preformatted(verdict.evidence))
     if verdict.mistake:
         parts.append(f"<p>Perhaps: {html.escape(verdict.mistake)}</p>")
     if verdict.hint:
         parts.append(f"<p><i>Hint: {html.escape(verdict.hint)}</i></p>")
     return "\n".join(parts)
+
+
+def _preformatted(lines: Iterable[str]) -> str:
+    return "<pre>" + "\n".join(map(html.escape, lines)) + "</pre>"

@@ -33,6 +33,7 @@ class Verdict:
         points: what that gives.
         max_points: what it could give.
         message: what was expected and what came; empty where it passed.
+        measured: what was measured, a line each, whether it passed or not; empty for most criteria.
         mistake: what mistake looks like that, where the criterion knows; empty where it passed.
         hint: what to think about, the next of the criterion's ladder; empty where it passed.
         evidence: the last questions that were asked, with their answers; empty where it passed.
@@ -52,6 +53,7 @@ class Verdict:
     mistake: str = ""
     hint: str = ""
     evidence: tuple[str, ...] = ()
+    measured: tuple[str, ...] = ()
     broke: bool = False
     cut_short: bool = False
     asked_model: bool = False
@@ -102,6 +104,7 @@ def run_criterion(
             message=_readable(message),
             mistake=_readable(mistake),
             evidence=tuple(map(_readable, work.exchanges)) if failed else (),
+            measured=tuple(map(_readable, work.measured)),
             seconds=round(time.monotonic() - began, 3),
             asked_model=work.asked_model,
             **more,

@@ -110,10 +110,11 @@ def _headline(verdict: CheckVerdict) -> str:
 
 
 def _details(verdict: CheckVerdict) -> Iterator[str]:
-    if verdict.kind in ("passed", "not written yet"):
+    if verdict.kind == "not written yet":
         return
     if verdict.message:
         yield verdict.message
+    yield from (f"measured: {line}" for line in verdict.measured)
     if verdict.mistake:
         yield f"perhaps: {verdict.mistake}"
     if verdict.hint:

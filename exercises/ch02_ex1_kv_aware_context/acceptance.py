@@ -289,7 +289,8 @@ def the_bill_shrinks(work: Work, rng: random.Random) -> None:
         requests = played(work, workload)
         naive, yours = naively(seed), score(requests)
         numbers = f"naive: {naive}; yours: {yours}"
-        work.exchanges = [f"naive → {naive}", f"yours → {yours}"]
+        work.measured += [f"naive: {naive}", f"yours: {yours}"]
+        work.exchanges = []
         show_longest(work, requests)
         expect_answers(work, requests, numbers)
         expect(
@@ -355,7 +356,7 @@ def judged_by_vllm(work: Work, requests: Sequence[Request], numbers: str) -> Non
         expected += cache.run(ids).cached_tokens
     rate = cached / prompt_tokens
     counted = f"vLLM: {cached:,} of {prompt_tokens:,} tokens cached, {rate:.1%}; model: {expected:,}; {numbers}"
-    work.exchanges = [*work.exchanges, counted]
+    work.measured.append(counted)
     if rate <= HIT_RATE < expected / prompt_tokens:
         raise NotRun(f"others have pushed these prompts out of the cache. {counted}")
     expect(rate > HIT_RATE, counted)

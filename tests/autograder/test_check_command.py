@@ -191,6 +191,21 @@ def test_part_of_the_points(save: Callable[..., Path]) -> None:
     assert (verdict["fraction"], verdict["points"], verdict["message"], verdict["hint"]) == (0.5, 1.5, "", "Halves.")
 
 
+def test_what_was_measured_is_shown_where_it_holds_and_where_it_does_not(save: Callable[..., Path]) -> None:
+    checks = {
+        **CHECKS,
+        "doubles": "print('✓ doubles\\n  measured: 3 of 4\\n  measured: at $2')",
+        "both": "raise CheckFailed('both: no\\n  measured: 1 of 4\\n  hint: look')",
+    }
+    path = save(DOUBLE, "from autograder.check import CheckFailed", checks=checks)
+    first, second = run(path)[1]["verdicts"][:2]
+    assert (first["state"], first["measured"]) == ("passed", ["3 of 4", "at $2"])
+    assert (second["measured"], second["hint"], second["message"]) == (["1 of 4"], "look", "no")
+    shown = invoke(path).stdout
+    assert "    measured: 3 of 4\n    measured: at $2\n" in shown
+    assert "    no\n    measured: 1 of 4\n" in shown
+
+
 def test_texts_of_several_lines_stay_whole(save: Callable[..., Path]) -> None:
     checks = {**CHECKS, "both": "raise CheckFailed('both: one\\n two\\n  asked: a\\n b\\n  asked: c\\n  hint: d\\n e')"}
     _, report = run(save(DOUBLE, "from autograder.check import CheckFailed", checks=checks))

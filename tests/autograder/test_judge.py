@@ -57,6 +57,19 @@ def test_a_criterion_that_is_met() -> None:
     assert Stack.log == ["enter", "exit"]
 
 
+@pytest.mark.parametrize("least", [0, 2])
+def test_what_was_measured_is_told_whether_it_is_met_or_not(least: int) -> None:
+    def measures(work: Work, rng: random.Random) -> None:
+        with work.new("Stack") as stack:
+            size = stack.push(1)
+        work.measured.append(f"size {size}, at least {least} asked for")
+        expect(size >= least, "too small")
+
+    verdict = run(measures, Stack)
+    assert verdict.state == ("passed" if least == 0 else "failed")
+    assert verdict.measured == (f"size 1, at least {least} asked for",)
+
+
 def test_a_criterion_that_is_not_met_says_what_was_asked_and_what_came() -> None:
     def fails(work: Work, rng: random.Random) -> None:
         with work.new("Stack") as stack:

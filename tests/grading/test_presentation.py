@@ -10,6 +10,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from autograder.course import presentation
 from autograder.course.presentation import CUT, make_presentable
 from autograder.course.safe_html import clean
+from autograder.grading import verdict_html
+from autograder.judge import Verdict
 
 
 def test_what_is_within_bounds_is_kept() -> None:
@@ -89,3 +91,11 @@ def test_html_is_cleaned(html: Any, kept: str | None) -> None:
         assert cleaned.count("<") >= html.count("<")
     else:
         assert cleaned == kept
+
+
+def test_what_was_measured_and_asked_is_text() -> None:
+    verdict = Verdict("c", "failed", 0.0, measured=("9 < 10 & <b>", "second"), evidence=("f(<i>) → 1",))
+    shown = verdict_html(verdict)
+    assert "<pre>9 &lt; 10 &amp; &lt;b&gt;\nsecond</pre>" in shown
+    assert "<pre>f(&lt;i&gt;) → 1</pre>" in shown
+    assert "<pre>" not in verdict_html(Verdict("c", "passed", 1.0))

@@ -124,7 +124,8 @@ def verdict_of(criterion: Any, kind: str, drawn: random.Random) -> Verdict:
         return Verdict(identity, "not run", 0.0, 0.0, points, message="there is no compiler for GPUs")
     chance = {"right": 0.0, "wrong": fails, "empty": 1.0, "hostile": 0.8}[kind]
     if drawn.random() >= chance:
-        return Verdict(identity, "passed", 1.0, points, points, seconds=drawn.uniform(0.1, 2))
+        seconds = drawn.uniform(0.1, 2)
+        return Verdict(identity, "passed", 1.0, points, points, measured=("hits: 9 < 10 & more",), seconds=seconds)
     mistake, message = drawn.choice(ways)
     if kind == "empty":
         mistake, message = "", "raised NotImplementedError"

@@ -130,6 +130,7 @@ def test_feedback_before_grading(course: Path) -> None:
     report = read_report(find_exercises(course), course)
     pages = {one.student: student_page(report, one.student, [one]) for one in report.submissions}
     assert "Every criterion is met" in pages["Ada"]
+    assert "hits: 9 &lt; 10 &amp; more" in pages["Ada"]
     assert "It is not graded yet" in pages["Ben"]
 
 
