@@ -487,6 +487,8 @@ check("real-vllm-agrees", KVContext, Store)
 # The cost by step, of the baseline and of your context.
 
 # %%
+mine = KVContext(workload.system, workload.tools, Store(files.__setitem__, files.get))
+engineered = score(play(workload, mine))
 for step in range(0, len(workload.turns), 5):
     both = [next(one for one in run.steps if one.turn == step) for run in (naive, engineered)]
     told = [f"{one.input_tokens:>7,} tokens, {one.cached_tokens:>6,} cached" for one in both]
