@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autograder.acceptance import NotRun
-from workbook.context.vllm_masking import KEY, PROCESSOR
 
 if TYPE_CHECKING:
     from workbook.serving import Reply
@@ -66,6 +65,8 @@ class LanguageModel:
             workbook.serving.PromptTooLongError: The prompt is too long.
             ValueError: The server refuses the request: no schema that it knows, or nothing to begin with.
         """
+        from workbook.context.vllm_masking import KEY
+
         extra = None if begin_with is None else {KEY: list(begin_with)}
         return self._asked(
             lambda engine: engine.complete(prompt, max_tokens=max_tokens, schema=schema, extra_args=extra, salt=salt)
@@ -88,6 +89,7 @@ class LanguageModel:
 
     def _engine(self) -> "VLLMServer":
         from workbook import serving
+        from workbook.context.vllm_masking import PROCESSOR
         from workbook.model_store import ModelError
 
         with self._lock:

@@ -236,17 +236,12 @@ class AgentContext:
             PrefixBroken: They are others. The context stays as it was.
         """
         named = self._tools if tools is None else sorted_tools(tools)
-        before: dict[str, Any] = {"messages": [{"role": "system", "content": self._system}], "tools": self.api_tools()}
-        after = {
-            "messages": [{"role": "system", "content": self._system if system is None else system}],
-            "tools": [json.loads(line) for line in named.values()],
-        }
-        if self._system == after["messages"][0]["content"] and self._tools == named:
+        said = self._system if system is None else system
+        if (said, named) == (self._system, self._tools):
             return
         if self._tools_in_system:  # as it stands in the rendering
-            content = opening(after["messages"][0]["content"], named)
-            self._broken(self.line(0), _line({"role": "system", "content": content}))
-        self._broken(before, after)
+            self._broken(self.line(0), _line({"role": "system", "content": opening(said, named)}))
+        self._broken(_request(self._system, self._tools), _request(said, named))
 
     # The tail, and what is allowed now: neither touches what was rendered
 
@@ -323,7 +318,7 @@ class AgentContext:
 
     def api_tools(self) -> list[dict[str, Any]]:
         """Returns the tool definitions, sorted by name, for an API that takes them beside the messages."""
-        return [json.loads(line) for line in self._tools.values()]
+        return _definitions(self._tools)
 
     def breakpoints(self, most: int = MAX_MARKS) -> list[Breakpoint]:
         """Returns the first breakpoint, which all sessions share, and the last ones, `most` in all."""
@@ -388,6 +383,14 @@ class AgentContext:
 
 def _line(message: Mapping[str, Any]) -> bytes:
     return canonical(message).encode() + b"\n"
+
+
+def _definitions(tools: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in tools.values()]
+
+
+def _request(system: str, tools: Mapping[str, str]) -> dict[str, Any]:
+    return {"messages": [{"role": "system", "content": system}], "tools": _definitions(tools)}
 
 
 def _checked(message: Mapping[str, Any]) -> dict[str, Any]:
